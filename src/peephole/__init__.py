@@ -1,0 +1,76 @@
+"""Labels the people on a doorbell camera's snapshots.
+
+The whole job: `detect`, `embed`, `label`, `detect_faces`. By stages: `read`, `plan`, `Pipeline`, and the modules.
+Importing this package loads no model, no numerical library and starts no thread; the first use of a name does.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from .api import detect, detect_faces, embed, label, load_people, plan
+    from .errors import PeepholeError
+    from .faces import Face, Faces, Match
+    from .frame import Frame, read
+    from .geometry import Transform
+    from .match import People
+    from .pipeline import Analysis, Pipeline, Scale
+    from .planner import Plan
+
+_HOMES = {
+    "detect": "api",
+    "detect_faces": "api",
+    "embed": "api",
+    "label": "api",
+    "load_people": "api",
+    "PeepholeError": "errors",
+    "Face": "faces",
+    "Faces": "faces",
+    "Match": "faces",
+    "Frame": "frame",
+    "read": "frame",
+    "Transform": "geometry",
+    "People": "match",
+    "Analysis": "pipeline",
+    "Pipeline": "pipeline",
+    "Scale": "pipeline",
+    "Plan": "planner",
+    "plan": "api",
+}
+
+__all__ = [
+    "Analysis",
+    "Face",
+    "Faces",
+    "Frame",
+    "Match",
+    "PeepholeError",
+    "People",
+    "Pipeline",
+    "Plan",
+    "Scale",
+    "Transform",
+    "detect",
+    "detect_faces",
+    "embed",
+    "label",
+    "load_people",
+    "plan",
+    "read",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

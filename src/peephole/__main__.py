@@ -1,0 +1,5 @@
+"""``python -m peephole``."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,177 @@
+"""The whole job in one call each, with the models loaded once and kept."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypedDict
+
+from .detectors import profile
+from .frame import Frame, Source
+from .geometry import round_boxes
+from .match import People
+from .people import load_people as _load_people
+from .people import pictures
+from .pipeline import Analysis, Pipeline, Scale
+from .planner import Plan, Size
+from .planner import plan as _plan
+
+CLASSIC_SIDE = 720
+CLASSIC_UPSAMPLE = 1
+
+
+class ClassicFace(TypedDict):
+    """What `detect_faces` yields: whole native pixels, ``right`` and ``bottom`` exclusive."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+    confidence: float
+
+
+@functools.lru_cache(maxsize=8)
+def _pipeline(detector: str, recognizer: str, threads: int | None) -> Pipeline:
+    return Pipeline(detector, recognizer, threads=threads)
+
+
+def detect(
+    image: Source | Frame,
+    *,
+    detector: str = "mmod",
+    max_side: int | None = None,
+    upsample: int = 0,
+    min_face: float | None = None,
+    min_confidence: float = 0.0,
+    threads: int | None = None,
+) -> Analysis:
+    """Where the faces are.
+
+    Args:
+        image: a path, encoded bytes, or an (h, w, 3) uint8 RGB array.
+        detector: ``mmod``, ``dlib-cnn`` or ``dlib-hog``.
+        max_side: shrink the frame so that its longer side has at most this many pixels; never enlarges.
+        upsample: double the sides this many times after shrinking.
+        min_face: choose the scale for faces of this many native pixels instead of ``max_side``.
+        min_confidence: boxes at or below it are left out.
+        threads: compute threads; by default one a processor that this process may use.
+
+    Raises:
+        FrameError, UsageError, ModelError: see `peephole.errors`.
+    """
+    return _pipeline(detector, "resnet", threads).analyse(
+        image, scale=Scale(max_side, upsample, min_face), min_confidence=min_confidence
+    )
+
+
+def embed(
+    image: Source | Frame,
+    *,
+    detector: str = "mmod",
+    recognizer: str = "resnet",
+    max_side: int | None = None,
+    upsample: int = 0,
+    min_face: float | None = None,
+    min_confidence: float = 0.0,
+    threads: int | None = None,
+) -> Analysis:
+    """Where the faces are, with landmarks and a vector each; see `detect` for the arguments."""
+    return _pipeline(detector, recognizer, threads).analyse(
+        image, scale=Scale(max_side, upsample, min_face), min_confidence=min_confidence, embed=True
+    )
+
+
+def label(
+    image: Source | Frame,
+    people: People | str | os.PathLike[str],
+    *,
+    threshold: float | None = None,
+    detector: str = "mmod",
+    recognizer: str = "resnet",
+    max_side: int | None = None,
+    upsample: int = 0,
+    min_face: float | None = None,
+    min_confidence: float = 0.0,
+    threads: int | None = None,
+) -> Analysis:
+    """Whose faces they are.
+
+    Args:
+        image: see `detect`.
+        people: what `load_people` returned, or the folder for it, ``DIR/NAME/*.jpg``. A folder is read again only
+            when a photo in it has changed.
+        threshold: largest Euclidean distance that is still the same person; by default 0.6, dlib's convention.
+        detector, recognizer, max_side, upsample, min_face, min_confidence, threads: see `detect`.
+
+    Raises:
+        PeopleError: the folder cannot be used.
+        FrameError, UsageError, ModelError: see `peephole.errors`.
+    """
+    scale = Scale(max_side, upsample, min_face)
+    pipeline = _pipeline(detector, recognizer, threads)
+    known = people
+    if not isinstance(known, People):
+        known = _known(pipeline, Path(known), _state(Path(known)), scale, min_confidence)
+    return pipeline.analyse(
+        image, scale=scale, min_confidence=min_confidence, people=known, threshold=threshold
+    )
+
+
+def load_people(
+    folder: str | os.PathLike[str],
+    *,
+    detector: str = "mmod",
+    recognizer: str = "resnet",
+    max_side: int | None = None,
+    upsample: int = 0,
+    min_face: float | None = None,
+    min_confidence: float = 0.0,
+    threads: int | None = None,
+) -> People:
+    """The people of a folder, ``DIR/NAME/*.jpg``; see `peephole.people.load_people` and `detect`."""
+    pipeline = _pipeline(detector, recognizer, threads)
+    return _load_people(
+        folder, pipeline, scale=Scale(max_side, upsample, min_face), min_confidence=min_confidence
+    )
+
+
+def plan(
+    size: Size,
+    *,
+    detector: str = "mmod",
+    max_side: int | None = None,
+    upsample: int = 0,
+    min_face: float | None = None,
+) -> Plan:
+    """How a detector would look at a frame of (width, height); loads no model. See `detect` for the arguments."""
+    return _plan(size, profile(detector), max_side=max_side, upsample=upsample, min_face=min_face)
+
+
+def detect_faces(
+    image_path: Source, *, max_side: int | None = CLASSIC_SIDE, upsample: int = CLASSIC_UPSAMPLE
+) -> Iterator[ClassicFace]:
+    """The classic cure: shrink to 720, upsample once, detect, scale the boxes back to native pixels."""
+    faces = detect(image_path, max_side=max_side, upsample=upsample).faces
+    for (left, top, right, bottom), confidence in zip(round_boxes(faces.boxes), faces.confidence, strict=True):
+        yield ClassicFace(
+            left=int(left), top=int(top), right=int(right), bottom=int(bottom), confidence=float(confidence)
+        )
+
+
+def _state(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    """What changes when a photo does: path, time and size of each."""
+    files = pictures(folder) if folder.is_dir() else []
+    return tuple((str(f), f.stat().st_mtime_ns, f.stat().st_size) for f in files)
+
+
+@functools.lru_cache(maxsize=8)
+def _known(
+    pipeline: Pipeline,
+    folder: Path,
+    state: tuple[tuple[str, int, int], ...],  # noqa: ARG001 - part of the cache's key
+    scale: Scale,
+    min_confidence: float,
+) -> People:
+    return _load_people(folder, pipeline, scale=scale, min_confidence=min_confidence)

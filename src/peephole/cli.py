@@ -1,0 +1,323 @@
+"""The ``peephole`` command: its verbs are the API's."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from . import __version__
+from .errors import FrameError, FrameNotFound, PeepholeError, UsageError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+SOME_FAILED = 1
+USAGE = 2
+STDIN = "-"
+MANY = 5
+"""From this many files on, a terminal gets a progress bar."""
+
+DETECTOR_NAMES = click.Choice(["mmod", "dlib-cnn", "dlib-hog"])
+RECOGNIZER_NAMES = click.Choice(["resnet", "dlib-resnet"])
+
+
+class _Group(click.Group):
+    """Turns Peephole's own errors, wherever they come from, into one line and an exit status."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except PeepholeError as error:
+            click.echo(f"peephole: {error}", err=True)
+            ctx.exit(USAGE if isinstance(error, UsageError) else SOME_FAILED)
+        except BrokenPipeError:
+            # The reader has gone (`| head`): nothing is left to say, and nobody to say it to.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(SOME_FAILED)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="peephole")
+def main() -> None:
+    """Label the people on a doorbell camera's snapshots.
+
+    Exit status: 0 every image was read, 1 some failed, 2 the command line cannot work.
+    """
+
+
+def _options(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+    def apply(function: F) -> F:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return apply
+
+
+scale_options = _options(
+    click.option("--detector", type=DETECTOR_NAMES, default="mmod", show_default=True, help="What finds the faces."),
+    click.option("--max-side", type=click.IntRange(1), help="Shrink so that the longer side has this many pixels."),
+    click.option(
+        "--upsample",
+        type=click.IntRange(0, 4),
+        default=0,
+        show_default=True,
+        help="Double the sides this many times after shrinking.",
+    ),
+    click.option(
+        "--min-face",
+        type=float,
+        help="Choose the scale for faces this wide, in native pixels; enlarges only as --upsample allows.",
+    ),
+)
+frame_options = _options(
+    click.argument("images", nargs=-1, required=True, metavar="FILE|DIR|-..."),
+    scale_options,
+    click.option(
+        "--min-confidence",
+        type=float,
+        default=0.0,
+        show_default=True,
+        help="Leave out boxes at or below it, in the detector's own unit.",
+    ),
+    click.option("--threads", type=click.IntRange(1), help="Compute threads; by default one a usable processor."),
+    click.option("--jsonl", is_flag=True, help="Print a JSON line an image instead of a table."),
+    click.option("--draw", type=click.Path(file_okay=False), metavar="DIR", help="Write annotated copies there."),
+    click.option(
+        "--timings", type=click.Path(dir_okay=False), metavar="FILE", help="Append a JSON line of timings a frame."
+    ),
+)
+recognizer_option = click.option(
+    "--recognizer", type=RECOGNIZER_NAMES, default="resnet", show_default=True, help="What turns faces into vectors."
+)
+
+
+@main.command()
+@frame_options
+def detect(**options: Any) -> None:
+    """Find faces: a box and a confidence each."""
+    _run(_Job(**options))
+
+
+@main.command()
+@frame_options
+@recognizer_option
+def embed(**options: Any) -> None:
+    """Find faces and turn each into landmarks and a vector."""
+    _run(_Job(**options, embed=True))
+
+
+@main.command()
+@frame_options
+@recognizer_option
+@click.option(
+    "--people",
+    required=True,
+    type=click.Path(),
+    metavar="DIR",
+    help="Holds a folder of photos for each person: DIR/NAME/*.jpg.",
+)
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0),
+    help="Largest Euclidean distance that is still the same person.  [default: the recognizer's, 0.6]",
+)
+def label(**options: Any) -> None:
+    """Find faces and say whose they are."""
+    _run(_Job(**options, embed=True))
+
+
+@main.command()
+@click.option("--size", required=True, metavar="WxH", help="The frame's native size, as 1536x1536.")
+@scale_options
+@click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
+def plan(size: str, as_json: bool, **options: Any) -> None:
+    """Show how a frame would be looked at, without looking."""
+    from . import api, report
+
+    width, separator, height = size.lower().partition("x")
+    if not (separator and width.isdecimal() and height.isdecimal()):
+        raise UsageError(f"--size takes WIDTHxHEIGHT in pixels, as 1536x1536, not {size!r}")
+    planned = api.plan((int(width), int(height)), **options)
+    click.echo(json.dumps(planned.to_dict()) if as_json else report.describe_plan(planned))
+
+
+@main.command()
+@click.option("--out", type=click.Path(file_okay=False), default="demo", show_default=True, help="Where to draw.")
+def demo(out: str) -> None:
+    """Compose eight doorbell frames with known faces, label them, and check the answers."""
+    from .demo import run
+
+    sys.exit(0 if run(Path(out), click.echo) else SOME_FAILED)
+
+
+@main.command()
+def selftest() -> None:
+    """Check geometry, model files and parity with dlib on this machine, a verdict a line."""
+    from .selftest import run
+
+    sys.exit(0 if run(click.echo) else SOME_FAILED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """What one of the three verbs was asked to do."""
+
+    images: tuple[str, ...]
+    detector: str
+    max_side: int | None
+    upsample: int
+    min_face: float | None
+    min_confidence: float
+    threads: int | None
+    jsonl: bool
+    draw: str | None
+    timings: str | None
+    recognizer: str = "resnet"
+    embed: bool = False
+    people: str | None = None
+    threshold: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Input:
+    """One image to look at, or the reason why there is none."""
+
+    name: str
+    error: FrameError | None = None
+
+
+def _inputs(images: Sequence[str]) -> list[_Input]:
+    """The images in the order given; a folder stands for the pictures below it, sorted."""
+    from .people import pictures
+
+    found: list[_Input] = []
+    for name in images:
+        if name == STDIN or not Path(name).is_dir():
+            found.append(_Input(name))
+            continue
+        inside = pictures(Path(name))
+        found += [_Input(str(path)) for path in inside]
+        if not inside:
+            found.append(_Input(name, FrameNotFound("no picture in this folder")))
+    return found
+
+
+def _run(job: _Job) -> None:
+    """Look at every image, print a result each, and exit with the status that the contract gives."""
+    from .frame import decode, load
+    from .pipeline import Pipeline, Scale
+    from .planner import check
+    from .report import FaceTable
+    from .timings import StageClock, TimingLog
+
+    scale = Scale(job.max_side, job.upsample, job.min_face)
+    check((1, 1), job.max_side, job.upsample, job.min_face)
+    pipeline = Pipeline(job.detector, job.recognizer, threads=job.threads)
+    drawings = _Drawings(Path(job.draw)) if job.draw else None
+    log = TimingLog(job.timings) if job.timings else None
+    inputs = _inputs(job.images)
+    failed = False
+
+    people = None
+    if job.people is not None:
+        from .people import load_people
+
+        people = load_people(job.people, pipeline, scale=scale, min_confidence=job.min_confidence)
+        for path, reason in people.problems:
+            click.echo(f"peephole: {path}: {reason}", err=True)
+
+    table = FaceTable(
+        [each.name for each in inputs], embeddings=job.embed and people is None, matches=people is not None
+    )
+    if not job.jsonl:
+        click.echo(table.header)
+    with _progress(len(inputs)) as (say, advance):
+        for each in inputs:
+            clock = StageClock()
+            try:
+                if each.error:
+                    raise each.error
+                with clock.stage("decode"):
+                    data = sys.stdin.buffer.read() if each.name == STDIN else load(each.name)
+                    frame = decode(data, each.name)
+                analysis = pipeline.analyse(
+                    frame,
+                    scale=scale,
+                    min_confidence=job.min_confidence,
+                    embed=job.embed,
+                    people=people,
+                    threshold=job.threshold,
+                    clock=clock,
+                )
+            except FrameError as error:
+                failed = True
+                say([_failure(each.name, error)] if job.jsonl else [table.failure(each.name, error)])
+                if log:
+                    log.failure(each.name, error, clock)
+            else:
+                say([json.dumps(analysis.to_dict())] if job.jsonl else table.rows(analysis))
+                if drawings:
+                    drawings.write(frame, analysis.faces)
+                if log:
+                    log.frame(analysis)
+            advance()
+    sys.exit(SOME_FAILED if failed else 0)
+
+
+def _failure(name: str, error: FrameError) -> str:
+    return json.dumps({"image": name, "error": {"kind": error.kind, "message": str(error)}})
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[tuple[Callable[[list[str]], None], Callable[[], None]]]:
+    """How to print lines and how to say that one image is done; with a bar where a person waits at a terminal."""
+    if total < MANY or not sys.stderr.isatty():
+        yield lambda lines: click.echo("\n".join(lines)), lambda: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=total, unit="frame", file=sys.stderr, leave=False) as bar:
+
+        def say(lines: list[str]) -> None:
+            with bar.external_write_mode(file=sys.stdout):
+                click.echo("\n".join(lines))
+
+        yield say, bar.update
+
+
+class _Drawings:
+    """Annotated copies in one folder, a JPEG each, never one over another."""
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"the folder {folder} cannot be made: {error.strerror}") from error
+        self._folder = folder
+        self._used: set[str] = set()
+
+    def write(self, frame: Any, faces: Any) -> None:
+        from .draw import annotate
+
+        stem = "stdin" if frame.source == STDIN else Path(frame.source).stem
+        name, number = stem, 1
+        while name in self._used:
+            number += 1
+            name = f"{stem}-{number}"
+        self._used.add(name)
+        target = self._folder / f"{name}.jpg"
+        source = Path(frame.source)
+        if source.exists() and target.exists() and source.samefile(target):
+            raise UsageError(f"--draw would overwrite the picture {source}: choose another folder")
+        try:
+            annotate(frame, faces).save(target, quality=90)
+        except OSError as error:
+            raise UsageError(f"{target} cannot be written: {error.strerror or error}") from error

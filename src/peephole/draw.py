@@ -1,0 +1,40 @@
+"""Annotated copies of frames."""
+
+from __future__ import annotations
+
+from PIL import Image, ImageDraw, ImageFont
+
+from .faces import UNKNOWN, Face, Faces
+from .frame import Frame
+from .geometry import round_boxes
+
+KNOWN_COLOUR = (40, 200, 80)
+UNKNOWN_COLOUR = (240, 150, 20)
+FACE_COLOUR = (60, 150, 250)
+
+
+def annotate(frame: Frame, faces: Faces) -> Image.Image:
+    """A copy of the frame with each face's box and, above it, its name or confidence."""
+    image = Image.fromarray(frame.pixels)
+    draw = ImageDraw.Draw(image)
+    unit = max(1, round(max(frame.size) / 500))
+    font = ImageFont.load_default(size=max(10, 8 * unit))
+    for face, (left, top, right, bottom) in zip(faces, round_boxes(faces.boxes).tolist(), strict=True):
+        colour, text = _style(face)
+        draw.rectangle((left, top, right - 1, bottom - 1), outline=colour, width=unit)
+        if face.landmarks is not None:
+            for x, y in face.landmarks:
+                draw.ellipse((x - unit, y - unit, x + unit, y + unit), fill=colour)
+        _, _, width, height = draw.textbbox((0, 0), text, font=font)
+        x = min(max(left, 0), max(0, frame.width - width - 2 * unit))
+        y = top - height - 2 * unit if top >= height + 2 * unit else min(bottom, frame.height - height - 2 * unit)
+        draw.rectangle((x, y, x + width + 2 * unit, y + height + 2 * unit), fill=colour)
+        draw.text((x + unit, y), text, fill=(0, 0, 0), font=font)
+    return image
+
+
+def _style(face: Face) -> tuple[tuple[int, int, int], str]:
+    if face.match is None:
+        return FACE_COLOUR, f"{face.confidence:.2f}"
+    colour = UNKNOWN_COLOUR if face.match.name == UNKNOWN else KNOWN_COLOUR
+    return colour, f"{face.match.name} {face.match.score:.2f}"

@@ -1,0 +1,20 @@
+"""What this process takes of the machine: memory measured, processors counted."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+
+
+def peak_rss() -> int:
+    """The largest resident size that this process has had, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts in bytes, the others in KiB
+
+
+def usable_cpus() -> int:
+    """Processors that this process may run on, at least 1."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return max(1, os.cpu_count() or 1)

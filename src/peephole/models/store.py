@@ -1,0 +1,211 @@
+"""Where model files come from, what they must hash to, and the cache of the graphs built from them."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from ..errors import ModelDamaged, ModelError, ModelNotFound
+from . import dat
+
+CACHE_VARIABLE = "PEEPHOLE_CACHE"
+MANIFEST = "manifest.json"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """A published model file that an installed package carries.
+
+    Attributes:
+        name: Peephole's name for it.
+        package: the import name of the package; it is located, never imported.
+        file: path inside the package.
+        sha256: of the file as published.
+        licence: of the weights, as their author states it.
+    """
+
+    name: str
+    package: str
+    file: str
+    sha256: str
+    licence: str
+
+
+MMOD = Asset(
+    "mmod",
+    "face_recognition_models",
+    "models/mmod_human_face_detector.dat",
+    "4cb19393e2fbaf2b1609a9319ad5386618c886a6234ec1b971f3e87c85d87fe6",
+    "CC0-1.0",
+)
+RESNET = Asset(
+    "resnet",
+    "face_recognition_models",
+    "models/dlib_face_recognition_resnet_model_v1.dat",
+    "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
+    "CC0-1.0",
+)
+LANDMARKS = Asset(
+    "landmarks5",
+    "face_recognition_models",
+    "models/shape_predictor_5_face_landmarks.dat",
+    "c4b1e9804792707d3a405c2c16a80a20269e6675021f64a41d30fffafbc41888",
+    "CC0-1.0",
+)
+ASSETS = (MMOD, RESNET, LANDMARKS)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Graphs built from an asset, checked just now.
+
+    Attributes:
+        asset: what they were built from.
+        graphs: the file of each graph by its name.
+        sha256: of each graph's file.
+    """
+
+    asset: Asset
+    graphs: dict[str, Path]
+    sha256: dict[str, str]
+
+    @property
+    def models(self) -> dict[str, str]:
+        """SHA-256 of the source under the asset's name, and of each graph, as results and logs have them."""
+        return {self.asset.name: self.asset.sha256} | {
+            f"{self.asset.name}-{name}": value for name, value in self.sha256.items()
+        }
+
+
+def cache_folder() -> Path:
+    """Where prepared graphs are kept: ``$PEEPHOLE_CACHE``, or the platform's own place for caches."""
+    chosen = os.environ.get(CACHE_VARIABLE)
+    return Path(chosen) if chosen else platformdirs.user_cache_path("peephole", appauthor=False)
+
+
+def locate(asset: Asset) -> Path:
+    """The asset's file, its hash checked.
+
+    Raises:
+        ModelNotFound: the package or the file in it is not there.
+        ModelDamaged: the bytes are not the published ones.
+    """
+    spec = importlib.util.find_spec(asset.package)
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    if not folders:
+        raise ModelNotFound(f"{asset.name}: the package {asset.package} is not installed; it carries {asset.file}")
+    path = Path(folders[0]) / asset.file
+    found = _sha256(path, asset.name)
+    if found != asset.sha256:
+        raise ModelDamaged(f"{asset.name}: {path} has SHA-256 {found}, not {asset.sha256} as published")
+    return path
+
+
+def prepare(asset: Asset) -> Prepared:
+    """The asset's graphs, from the cache or built now; source and product are hashed on every call.
+
+    Finished graphs are moved into the cache in one step, and one process builds while others wait for it. A
+    damaged product is built anew.
+
+    Raises:
+        ModelNotFound, ModelDamaged: the source; see `locate`.
+        ModelError: the cache cannot be written.
+    """
+    source = locate(asset)
+    folder = cache_folder() / f"{asset.name}-{asset.sha256[:12]}-{_builder()[:12]}"
+    try:
+        prepared = _load(asset, folder)
+        if prepared is None:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with _locked(folder.parent / ".lock"):
+                prepared = _load(asset, folder)  # another process may have built it meanwhile
+                if prepared is None:
+                    _install(_build(asset, source), folder)
+                    prepared = _load(asset, folder)
+    except OSError as error:
+        raise ModelError(
+            f"{asset.name}: the cache {folder.parent} cannot be used: {error.strerror or error}; "
+            f"set {CACHE_VARIABLE} to a folder that can be written"
+        ) from error
+    if prepared is None:
+        raise ModelDamaged(f"{asset.name}: {folder} does not hold what was just written to it")
+    return prepared
+
+
+def _builder() -> str:
+    """The hash of the code that builds the graphs, so that a cache of differently built ones is not used."""
+    code = [Path(__file__).with_name(name).read_bytes() for name in ("dat.py", "graphs.py")]
+    return hashlib.sha256(b"".join(code)).hexdigest()
+
+
+def _build(asset: Asset, source: Path) -> dict[str, bytes]:
+    from . import graphs  # the onnx package is needed only here, once
+
+    network = dat.read_network(source.read_bytes())
+    return graphs.mmod(network) if asset is MMOD else graphs.resnet(network)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock file; the system lets go of it when the process ends, however it ends."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _install(graphs: dict[str, bytes], folder: Path) -> None:
+    """Write graphs and manifest beside ``folder`` and move them there in one step, in place of damaged ones."""
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
+        new = Path(temporary) / "new"
+        new.mkdir()
+        for name, data in graphs.items():
+            (new / f"{name}.onnx").write_bytes(data)
+        manifest = {
+            "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in graphs.items()},
+            "onnx": importlib.metadata.version("onnx"),
+        }
+        (new / MANIFEST).write_text(json.dumps(manifest, indent=1))
+        if folder.exists():
+            folder.rename(Path(temporary) / "old")
+        new.rename(folder)
+
+
+def _load(asset: Asset, folder: Path) -> Prepared | None:
+    """What the cache holds, or None where it holds nothing usable."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        wanted = {str(name): str(value) for name, value in manifest["sha256"].items()}
+        paths = {name: folder / f"{name}.onnx" for name in wanted}
+        found = {name: _sha256(path, asset.name) for name, path in paths.items()}
+    except FileNotFoundError:
+        return None
+    except (ModelNotFound, ValueError, KeyError, TypeError, AttributeError) as error:
+        log.warning("%s: %s is damaged (%s) and is built anew", asset.name, folder, error)
+        return None
+    if found != wanted:
+        log.warning("%s: %s does not match its manifest and is built anew", asset.name, folder)
+        return None
+    return Prepared(asset, paths, found)
+
+
+def _sha256(path: Path, name: str) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError as error:
+        raise ModelNotFound(f"{name}: there is no file {path}") from error
+

@@ -1,0 +1,178 @@
+"""Snapshot → analysis: the whole way through, on one page."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from . import pyramid
+from .align import Landmarker, cut_chips
+from .detectors import Detector, open_detector
+from .recognizers import Recognizer, open_recognizer
+from .errors import UsageError
+from .faces import Face, Faces
+from .frame import Frame, Source, read
+from .geometry import suppress
+from .match import People, match
+from .planner import Plan, plan
+from .timings import StageClock
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """What was seen on one frame. Iterating over it yields its faces, the most confident first.
+
+    Attributes:
+        source: the frame's.
+        width, height: of the frame, native pixels.
+        faces: in native pixels.
+        plan: how the frame was looked at.
+        timings_ms: milliseconds by stage, in their order.
+        models: SHA-256 of every model file that took part, by name.
+    """
+
+    source: str
+    width: int
+    height: int
+    faces: Faces
+    plan: Plan
+    timings_ms: dict[str, float]
+    models: dict[str, str]
+
+    def __len__(self) -> int:
+        return len(self.faces)
+
+    def __iter__(self) -> Iterator[Face]:
+        return iter(self.faces)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The analysis as the output contract has it; see docs/output.md."""
+        return {
+            "image": self.source,
+            "width": self.width,
+            "height": self.height,
+            "faces": [face.to_dict() for face in self.faces],
+            "plan": self.plan.to_dict(),
+            "timings_ms": self.timings_ms,
+            "models": self.models,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """The options that choose the scale; see `peephole.planner.plan`."""
+
+    max_side: int | None = None
+    upsample: int = 0
+    min_face: float | None = None
+
+
+class Pipeline:
+    """A detector and a recognizer, loaded when first needed and kept."""
+
+    def __init__(
+        self,
+        detector: str | Detector = "mmod",
+        recognizer: str | Recognizer = "resnet",
+        *,
+        threads: int | None = None,
+    ) -> None:
+        """Choose the models, by name or ready made.
+
+        Args:
+            detector: see `detectors.open_detector`.
+            recognizer: see `recognizers.open_recognizer`.
+            threads: compute threads, at least 1; by default one a processor that this process may use.
+
+        Raises:
+            UsageError: ``threads`` is below 1.
+        """
+        if threads is not None and threads < 1:
+            raise UsageError(f"threads must be at least 1, not {threads}")
+        self._detector, self._recognizer, self._threads = detector, recognizer, threads
+
+    @functools.cached_property
+    def detector(self) -> Detector:
+        """The detector, loaded on first use."""
+        chosen = self._detector
+        return open_detector(chosen, threads=self._threads) if isinstance(chosen, str) else chosen
+
+    @functools.cached_property
+    def landmarker(self) -> Landmarker:
+        """The landmarker, loaded on first use."""
+        return Landmarker()
+
+    @functools.cached_property
+    def recognizer(self) -> Recognizer:
+        """The recognizer, loaded on first use."""
+        chosen = self._recognizer
+        return open_recognizer(chosen, threads=self._threads) if isinstance(chosen, str) else chosen
+
+    def analyse(
+        self,
+        source: Source | Frame,
+        *,
+        scale: Scale = Scale(),  # noqa: B008 - immutable
+        min_confidence: float = 0.0,
+        embed: bool = False,
+        people: People | None = None,
+        threshold: float | None = None,
+        clock: StageClock | None = None,
+    ) -> Analysis:
+        """Look at one frame.
+
+        Args:
+            source: see `frame.read`.
+            scale: how large it is looked at.
+            min_confidence: boxes at or below it are left out, in the detector's own unit.
+            embed: also find landmarks and embeddings.
+            people: also say who it is; implies ``embed``.
+            threshold: largest Euclidean distance that is the same person; by default the recognizer's convention.
+            clock: the caller's, where it has timed stages of its own already.
+
+        Raises:
+            FrameError: the frame cannot be looked at.
+            UsageError: an option cannot work.
+            ModelError: a model cannot be used.
+        """
+        clock = clock or StageClock()
+        detector = self.detector
+        models = dict(detector.models)
+
+        with clock.stage("decode"):
+            frame = read(source)
+        with clock.stage("plan"):
+            planned = plan(
+                frame.size,
+                detector.profile,
+                max_side=scale.max_side,
+                upsample=scale.upsample,
+                min_face=scale.min_face,
+            )
+        with clock.stage("detect"):
+            images = pyramid.images(frame, planned, detector.shrink)
+            candidates = list(detector.scan(planned, images, min_confidence))
+        with clock.stage("map"):  # the one place where coordinates become native
+            boxes = np.concatenate([level.to_native.boxes(boxes) for level, boxes, _ in candidates])
+            confidence = np.concatenate([scores for _, _, scores in candidates])
+            kept = suppress(boxes, confidence, detector.nms_overlap, detector.nms_covered)
+            faces = Faces(boxes[kept], confidence[kept])
+
+        if embed or people is not None:
+            landmarker, recognizer = self.landmarker, self.recognizer
+            models |= landmarker.models | recognizer.models
+            with clock.stage("align"):
+                faces = faces.with_landmarks(landmarker.find(frame, faces))
+                chips = cut_chips(frame, faces.landmarks, recognizer.template, recognizer.side)
+            with clock.stage("embed"):
+                faces = faces.with_embeddings(recognizer.embed(chips))
+        if people is not None:
+            with clock.stage("match"):
+                limit = recognizer.threshold if threshold is None else threshold
+                faces = faces.with_matches(match(faces.embeddings, people, limit))
+
+        return Analysis(frame.source, frame.width, frame.height, faces, planned, clock.rounded(), models)

@@ -1,0 +1,93 @@
+"""Results for people: one row a face, printed as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .errors import FrameError
+from .faces import Face
+from .pipeline import Analysis
+from .planner import Plan
+
+NOBODY = "nobody there"
+FAILED = "could not look"
+
+
+class Table:
+    """Rows of columns whose widths are known beforehand, so that a row can be printed before the next is known."""
+
+    def __init__(self, columns: Sequence[tuple[str, int]]) -> None:
+        """Name the columns and give their widths; a negative width aligns to the left. A longer cell overflows."""
+        self._widths = [width if width < 0 else max(width, len(name)) for name, width in columns]
+        self._names = [name for name, _ in columns]
+
+    def header(self) -> str:
+        """The columns' names."""
+        return self.row(self._names)
+
+    def row(self, cells: Sequence[str]) -> str:
+        """One line; cells that are not given stay empty."""
+        padded = [
+            cell.ljust(-width) if width < 0 else cell.rjust(width)
+            for cell, width in zip(cells, self._widths, strict=False)
+        ]
+        return "  ".join(padded).rstrip()
+
+
+class FaceTable:
+    """The table of `detect`, `embed` and `label`: boxes in whole native pixels; JSON lines have them exact."""
+
+    def __init__(self, names: Sequence[str], *, embeddings: bool = False, matches: bool = False) -> None:
+        """Lay the table out for these image names."""
+        columns = [("image", -max([5, *(len(name) for name in names)])), ("frame", -11)]
+        columns += [(side, 6) for side in ("left", "top", "right", "bottom")]
+        columns += [("confidence", 10)]
+        columns += [("vector", -24)] if embeddings else []
+        columns += [("name", -16), ("distance", 8), ("margin", 7)] if matches else []
+        self._table = Table([*columns, ("ms", 7)])
+        self.header = self._table.header()
+
+    def rows(self, analysis: Analysis) -> list[str]:
+        """One row a face, or one that says that nobody is there."""
+        start = [analysis.source, f"{analysis.width}x{analysis.height}"]
+        total = f"{sum(analysis.timings_ms.values()):.0f}"
+        if not len(analysis):
+            return [self._table.row([*start, NOBODY])]
+        return [self._table.row([*start, *_cells(face), total]) for face in analysis]
+
+    def failure(self, source: str, error: FrameError) -> str:
+        """The row of a frame that could not be looked at."""
+        return self._table.row([source, "-", f"{FAILED}: {error}"])
+
+
+def _cells(face: Face) -> list[str]:
+    cells = [f"{value:.0f}" for value in face.box] + [f"{face.confidence:.3f}"]
+    if face.embedding is not None and face.match is None:
+        cells.append(" ".join(f"{value:+.3f}" for value in face.embedding[:3]) + " ...")
+    if face.match is not None:
+        distance = "-" if face.match.nearest is None else f"{face.match.distance:.3f}"
+        margin = "-" if face.match.margin is None else f"{face.match.margin:.3f}"
+        cells += [face.match.name, distance, margin]
+    return cells
+
+
+def describe_plan(plan: Plan) -> str:
+    """A plan as a page of text."""
+    table = Table([("level", 5), ("size", 11), ("scale", 7), ("face found, native px", 21)])
+    face = plan.smallest_face
+    lines = [
+        f"detector       {plan.detector}",
+        f"frame          {plan.frame[0]}x{plan.frame[1]}",
+        f"shrunk to      {plan.shrunk[0]}x{plan.shrunk[1]}",
+        f"looked at as   {plan.base[0]}x{plan.base[1]} ({plan.scale:.4g} of native)",
+        f"smallest face  {face:.1f} native px",
+        f"work           {plan.operations / 1e9:.1f} GFLOP",
+        f"memory         about {plan.bytes / 1e6:.0f} MB above the program's own",
+        "",
+        table.header(),
+    ]
+    for index, level in enumerate(plan.levels):
+        scale = 1 / level.to_native.a
+        size = f"{level.size[0]}x{level.size[1]}"
+        lines.append(table.row([str(index), size, f"{scale:.4f}", f"{face * plan.scale / scale:.1f}"]))
+    return "\n".join(lines)
