@@ -114,9 +114,7 @@ def label(
     known = people
     if not isinstance(known, People):
         known = _known(pipeline, Path(known), _state(Path(known)), scale, min_confidence)
-    return pipeline.analyse(
-        image, scale=scale, min_confidence=min_confidence, people=known, threshold=threshold
-    )
+    return pipeline.analyse(image, scale=scale, min_confidence=min_confidence, people=known, threshold=threshold)
 
 
 def load_people(
@@ -132,9 +130,7 @@ def load_people(
 ) -> People:
     """The people of a folder, ``DIR/NAME/*.jpg``; see `peephole.people.load_people` and `detect`."""
     pipeline = _pipeline(detector, recognizer, threads)
-    return _load_people(
-        folder, pipeline, scale=Scale(max_side, upsample, min_face), min_confidence=min_confidence
-    )
+    return _load_people(folder, pipeline, scale=Scale(max_side, upsample, min_face), min_confidence=min_confidence)
 
 
 def plan(

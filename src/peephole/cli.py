@@ -91,11 +91,18 @@ frame_options = _options(
     click.option("--jsonl", is_flag=True, help="Print a JSON line an image instead of a table."),
     click.option("--draw", type=click.Path(file_okay=False), metavar="DIR", help="Write annotated copies there."),
     click.option(
-        "--timings", type=click.Path(dir_okay=False), metavar="FILE", help="Append a JSON line of timings a frame."
+        "--timings",
+        type=click.Path(dir_okay=False),
+        metavar="FILE",
+        help="Append a JSON line of timings a frame.",
     ),
 )
 recognizer_option = click.option(
-    "--recognizer", type=RECOGNIZER_NAMES, default="resnet", show_default=True, help="What turns faces into vectors."
+    "--recognizer",
+    type=RECOGNIZER_NAMES,
+    default="resnet",
+    show_default=True,
+    help="What turns faces into vectors.",
 )
 
 

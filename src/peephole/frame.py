@@ -160,8 +160,7 @@ def _open(data: bytes) -> Iterator[Image.Image]:
         raise
     except UnidentifiedImageError as error:
         raise FrameNotAPicture(
-            f"not a picture in a format that is read here ({', '.join(FORMATS)}); "
-            f"it begins with {data[:8]!r}"
+            f"not a picture in a format that is read here ({', '.join(FORMATS)}); it begins with {data[:8]!r}"
         ) from error
     except Image.DecompressionBombError as error:
         raise FrameTooLarge(f"refused before decoding: {error}") from error
@@ -194,7 +193,5 @@ def _rgb(image: Image.Image) -> Pixels:
 
 def _from_array(array: NDArray[Any]) -> Frame:
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
-        raise UsageError(
-            f"a frame is a non-empty (height, width, 3) uint8 RGB array, not {array.shape} {array.dtype}"
-        )
+        raise UsageError(f"a frame is a non-empty (height, width, 3) uint8 RGB array, not {array.shape} {array.dtype}")
     return Frame(np.ascontiguousarray(array))

@@ -166,9 +166,7 @@ def overlaps(one: Boxes, other: Boxes) -> NDArray[np.float64]:
     return np.divide(common, union, out=np.zeros_like(common), where=union > 0.0)
 
 
-def suppress(
-    boxes: Boxes, scores: NDArray[np.floating[Any]], overlap: float, covered: float = 1.0
-) -> NDArray[np.intp]:
+def suppress(boxes: Boxes, scores: NDArray[np.floating[Any]], overlap: float, covered: float = 1.0) -> NDArray[np.intp]:
     """Greedy non-maximum suppression: indices of the boxes that stay, strongest first.
 
     Boxes are taken by falling score (equal scores in the order given); one falls when its intersection over union

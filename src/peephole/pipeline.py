@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,13 +12,13 @@ import numpy as np
 from . import pyramid
 from .align import Landmarker, cut_chips
 from .detectors import Detector, open_detector
-from .recognizers import Recognizer, open_recognizer
 from .errors import UsageError
 from .faces import Face, Faces
 from .frame import Frame, Source, read
 from .geometry import suppress
 from .match import People, match
 from .planner import Plan, plan
+from .recognizers import Recognizer, open_recognizer
 from .timings import StageClock
 
 
@@ -116,7 +116,7 @@ class Pipeline:
         self,
         source: Source | Frame,
         *,
-        scale: Scale = Scale(),  # noqa: B008 - immutable
+        scale: Scale = Scale(),
         min_confidence: float = 0.0,
         embed: bool = False,
         people: People | None = None,

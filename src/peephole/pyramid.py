@@ -31,4 +31,3 @@ def resample(pixels: Pixels, size: Size) -> Pixels:
     if (pixels.shape[1], pixels.shape[0]) == size:
         return pixels
     return np.array(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
-

@@ -44,9 +44,7 @@ class Detector(Protocol):
         """The next level of the pyramid, (width, height), from the one before; see `pyramid.images`."""
         ...
 
-    def scan(
-        self, plan: Plan, images: Iterator[tuple[Level, Pixels]], min_confidence: float
-    ) -> Iterator[Candidates]:
+    def scan(self, plan: Plan, images: Iterator[tuple[Level, Pixels]], min_confidence: float) -> Iterator[Candidates]:
         """Every box whose confidence exceeds ``min_confidence``, before suppression across levels.
 
         Args:

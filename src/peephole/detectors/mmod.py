@@ -35,8 +35,7 @@ PROFILE = Profile(
     canvas=Canvas(outer=OUTER, between=BETWEEN),
     bytes_per_pixel=150.0,
     # Multiply-adds of the seven convolutions for each pixel of their input, twice.
-    operations_per_pixel=2
-    * (75 * 16 / 4 + 400 * 32 / 16 + (800 * 32 + 800 * 45 + 1125 * 45 + 1125 * 45 + 3645) / 64),
+    operations_per_pixel=2 * (75 * 16 / 4 + 400 * 32 / 16 + (800 * 32 + 800 * 45 + 1125 * 45 + 1125 * 45 + 3645) / 64),
 )
 
 
@@ -62,9 +61,7 @@ class Mmod:
         shrunk: Pixels = self._shrink.run(pixels[None], np.array([1, size[1], size[0], 3]))[0]
         return shrunk
 
-    def scan(
-        self, plan: Plan, images: Iterator[tuple[Level, Pixels]], min_confidence: float
-    ) -> Iterator[Candidates]:
+    def scan(self, plan: Plan, images: Iterator[tuple[Level, Pixels]], min_confidence: float) -> Iterator[Candidates]:
         """See `Detector.scan`.
 
         The levels are looked at on one canvas, laid out as dlib does it, for two reasons. It sets which pixels the

@@ -51,7 +51,7 @@ class _Dlib(ABC):
 
     @abstractmethod
     def find(self, pixels: Pixels, min_confidence: float) -> list[tuple[Any, float]]:
-        """dlib's rectangles and their confidence."""
+        """Dlib's rectangles and their confidence."""
 
     def scan(
         self,
@@ -84,7 +84,7 @@ class DlibCnn(_Dlib):
         self.models = {store.MMOD.name: store.MMOD.sha256}
 
     def find(self, pixels: Pixels, min_confidence: float) -> list[tuple[Any, float]]:  # noqa: ARG002
-        """dlib's own call; it reports no confidence of 0 or below."""
+        """Dlib's own call; it reports no confidence of 0 or below."""
         return [(found.rect, found.confidence) for found in self._model(pixels, 0)]
 
 
@@ -100,6 +100,6 @@ class DlibHog(_Dlib):
         self.models: dict[str, str] = {}
 
     def find(self, pixels: Pixels, min_confidence: float) -> list[tuple[Any, float]]:
-        """dlib's own call."""
+        """Dlib's own call."""
         rects, scores, _ = self._model.run(pixels, 0, min_confidence)
         return list(zip(rects, scores, strict=True))

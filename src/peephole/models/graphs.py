@@ -136,9 +136,7 @@ def _shrink() -> bytes:
     """
     graph = _Builder("pixels")
     graph.node("Cast", to=TensorProto.FLOAT)
-    graph.node(
-        "Resize", "", "", "shape", mode="linear", coordinate_transformation_mode="align_corners"
-    )
+    graph.node("Resize", "", "", "shape", mode="linear", coordinate_transformation_mode="align_corners")
     graph.node("Round")
     graph.node("Cast", to=TensorProto.UINT8)
     return graph.model(

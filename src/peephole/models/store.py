@@ -208,4 +208,3 @@ def _sha256(path: Path, name: str) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError as error:
         raise ModelNotFound(f"{name}: there is no file {path}") from error
-

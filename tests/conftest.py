@@ -1,0 +1,51 @@
+"""What several test files need: the two portraits, a cache of their own, loaded models."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from peephole.frame import Frame, read
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model cache for this run alone, empty at first."""
+    folder = tmp_path_factory.mktemp("cache")
+    patch = pytest.MonkeyPatch()
+    patch.setenv("PEEPHOLE_CACHE", str(folder))
+    yield folder
+    patch.undo()
+
+
+def _packaged(package: str, file: str) -> Path:
+    spec = importlib.util.find_spec(package)
+    return Path(spec.submodule_search_locations[0]) / file
+
+
+@pytest.fixture(scope="session")
+def eileen_file() -> Path:
+    """512x512 PNG, one face at about (168, 69, 264, 165)."""
+    return _packaged("skimage", "data/astronaut.png")
+
+
+@pytest.fixture(scope="session")
+def grace_file() -> Path:
+    """512x606 JPEG, one face at about (191, 145, 359, 311)."""
+    return _packaged("matplotlib", "mpl-data/sample_data/grace_hopper.jpg")
+
+
+@pytest.fixture(scope="session")
+def eileen(eileen_file: Path) -> Frame:
+    return read(eileen_file)
+
+
+@pytest.fixture(scope="session")
+def grace(grace_file: Path) -> Frame:
+    return read(grace_file)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20240229)
