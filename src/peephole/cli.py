@@ -284,7 +284,7 @@ def _failure(name: str, error: FrameError) -> str:
 
 
 @contextmanager
-def _progress(total: int) -> Iterator[tuple[Callable[[list[str]], None], Callable[[], None]]]:
+def _progress(total: int) -> Iterator[tuple[Callable[[list[str]], None], Callable[[], object]]]:
     """How to print lines and how to say that one image is done; with a bar where a person waits at a terminal."""
     if total < MANY or not sys.stderr.isatty():
         yield lambda lines: click.echo("\n".join(lines)), lambda: None

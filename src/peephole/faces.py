@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -133,15 +133,3 @@ class Faces:
 
     def __iter__(self) -> Iterator[Face]:
         return (self[index] for index in range(len(self)))
-
-    def with_landmarks(self, landmarks: NDArray[np.float64]) -> Faces:
-        """The same faces with landmarks, (n, 5, 2)."""
-        return replace(self, landmarks=landmarks)
-
-    def with_embeddings(self, embeddings: NDArray[np.float32]) -> Faces:
-        """The same faces with embeddings, (n, d)."""
-        return replace(self, embeddings=embeddings)
-
-    def with_matches(self, matches: tuple[Match, ...]) -> Faces:
-        """The same faces with one match each."""
-        return replace(self, matches=matches)

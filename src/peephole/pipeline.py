@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -166,13 +166,14 @@ class Pipeline:
             landmarker, recognizer = self.landmarker, self.recognizer
             models |= landmarker.models | recognizer.models
             with clock.stage("align"):
-                faces = faces.with_landmarks(landmarker.find(frame, faces))
-                chips = cut_chips(frame, faces.landmarks, recognizer.template, recognizer.side)
+                landmarks = landmarker.find(frame, faces)
+                chips = cut_chips(frame, landmarks, recognizer.template, recognizer.side)
             with clock.stage("embed"):
-                faces = faces.with_embeddings(recognizer.embed(chips))
-        if people is not None:
-            with clock.stage("match"):
-                limit = recognizer.threshold if threshold is None else threshold
-                faces = faces.with_matches(match(faces.embeddings, people, limit))
+                embeddings = recognizer.embed(chips)
+            faces = replace(faces, landmarks=landmarks, embeddings=embeddings)
+            if people is not None:
+                with clock.stage("match"):
+                    limit = recognizer.threshold if threshold is None else threshold
+                    faces = replace(faces, matches=match(embeddings, people, limit))
 
         return Analysis(frame.source, frame.width, frame.height, faces, planned, clock.rounded(), models)

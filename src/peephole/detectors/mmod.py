@@ -75,7 +75,7 @@ class Mmod:
         scores = self._tail.run(self._stem.run(canvas[None]))[0]
         rows, columns = np.nonzero(scores > min_confidence)
         # The middle of each cell's middle pixel, on the canvas.
-        centres = np.stack([columns, rows], axis=1) * float(STRIDE) + (FIRST_CENTRE + 0.5)
+        centres = np.stack([columns, rows], axis=1).astype(np.float64) * STRIDE + (FIRST_CENTRE + 0.5)
         confidence = scores[rows, columns].astype(np.float64)
         owner = _nearest(centres, plan.levels)
         half = np.array([self.window.width / 2, self.window.height / 2])

@@ -1,0 +1,39 @@
+"""A detector that sees only what it was told: for tests, and for the self-test of the way back to native pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from PIL import Image
+
+from ..frame import Pixels
+from ..geometry import Boxes
+from ..planner import Level, Plan, Profile, Size
+from . import Candidates, mmod
+
+
+class Planted:
+    """Reports boxes that were planted in native pixels, each from one level of the plan, whatever the picture."""
+
+    profile: Profile = mmod.PROFILE
+    nms_overlap = 1.0
+    nms_covered = 1.0
+
+    def __init__(self, boxes: Boxes, levels: Sequence[int]) -> None:
+        """Plant boxes, (n, 4) native pixels; ``levels`` says from which level each is reported."""
+        self._boxes, self._levels = np.asarray(boxes, np.float64).reshape(-1, 4), np.asarray(levels, np.intp)
+        self.models: dict[str, str] = {}
+
+    def shrink(self, pixels: Pixels, size: Size) -> Pixels:
+        """See `Detector.shrink`."""
+        return np.array(Image.fromarray(pixels).resize(size, Image.Resampling.NEAREST))
+
+    def scan(self, plan: Plan, images: Iterator[tuple[Level, Pixels]], min_confidence: float) -> Iterator[Candidates]:
+        """See `Detector.scan`; every box has confidence 1."""
+        for index, (level, pixels) in enumerate(images):
+            if (pixels.shape[1], pixels.shape[0]) != level.size:
+                raise ValueError(f"level {index} of {level.size} came as {pixels.shape}")
+            own = self._boxes[self._levels % len(plan.levels) == index]
+            confidence = np.ones(len(own))
+            yield level, level.to_native.inverse().boxes(own), confidence[confidence > min_confidence]

@@ -1,0 +1,247 @@
+"""The calls of `import peephole`."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import peephole
+from peephole import api
+from peephole.errors import FrameNotFound, PeopleError, UsageError
+
+
+def child(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.fixture
+def people_folder(tmp_path, eileen_file, grace_file):
+    for name, file in (("Eileen", eileen_file), ("Grace", grace_file)):
+        (tmp_path / "people" / name).mkdir(parents=True)
+        shutil.copyfile(file, tmp_path / "people" / name / f"1{file.suffix}")
+    return tmp_path / "people"
+
+
+def outcome(analysis) -> list:
+    """What two calls must agree on: everything but the time and the source."""
+    return [analysis.width, analysis.height, [face.to_dict() for face in analysis], analysis.plan, analysis.models]
+
+
+@pytest.mark.parametrize("module", ["numpy", "onnxruntime", "onnx", "dlib", "PIL", "click", "tqdm", "threading"])
+def test_import_is_light(module):
+    assert child(f"import sys, peephole; print({module!r} in sys.modules)") == "False"
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="Linux only")
+def test_import_starts_no_thread():
+    assert child("import os, peephole; print(len(os.listdir('/proc/self/task')))") == "1"
+
+
+def test_planning_loads_no_model():
+    code = (
+        "import sys, peephole; peephole.plan((1536, 1536)); print('onnxruntime' in sys.modules, 'dlib' in sys.modules)"
+    )
+    assert child(code) == "False False"
+
+
+@pytest.mark.parametrize("name", peephole.__all__)
+def test_every_public_name_resolves(name):
+    assert getattr(peephole, name).__name__ == name
+    assert name in dir(peephole)
+
+
+def test_public_names_are_sorted_and_listed_once():
+    _ = peephole.detect
+    assert peephole.__all__ == sorted(set(peephole.__all__))
+    assert len(dir(peephole)) == len(set(dir(peephole)))
+
+
+def test_star_import():
+    code = (
+        "import peephole; names = {}; exec('from peephole import *', names); print(set(peephole.__all__) <= set(names))"
+    )
+    assert child(code) == "True"
+
+
+def test_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="'peephole' has no attribute 'recognise'"):
+        _ = peephole.recognise
+
+
+def test_sources_agree(eileen_file, eileen):
+    analyses = [
+        peephole.detect(eileen_file),
+        peephole.detect(str(eileen_file)),
+        peephole.detect(eileen_file.read_bytes()),
+        peephole.detect(eileen.pixels),
+        peephole.detect(eileen),
+    ]
+    assert all(outcome(analysis) == outcome(analyses[0]) for analysis in analyses)
+    assert [analysis.source for analysis in analyses] == [
+        str(eileen_file),
+        str(eileen_file),
+        "bytes",
+        "array",
+        str(eileen_file),
+    ]
+
+
+def test_detect_finds_the_face(eileen_file):
+    analysis = peephole.detect(eileen_file)
+    assert (analysis.width, analysis.height, len(analysis)) == (512, 512, 1)
+    (face,) = analysis
+    assert np.abs(np.array(face.box) - (168, 69, 264, 165)).max() <= 5
+    assert face.confidence > 0.5
+    assert face.landmarks is face.embedding is face.match is face.name is face.score is None
+
+
+def test_array_is_not_changed(eileen):
+    pixels = eileen.pixels.copy()
+    peephole.embed(pixels, max_side=400)
+    assert np.array_equal(pixels, eileen.pixels)
+
+
+def test_options_go_by_name(eileen):
+    options = {"detector": "mmod", "upsample": 1, "min_confidence": 0.5, "threads": 1}
+    shrunk = peephole.detect(eileen, max_side=256, **options)
+    assert (shrunk.plan.shrunk, shrunk.plan.base) == ((256, 256), (512, 512))
+    assert peephole.detect(eileen, min_face=160, **options).plan.base == (256, 256)
+    embedded = peephole.embed(eileen, recognizer="resnet", max_side=256, **options)
+    assert embedded.faces.embeddings.shape == (1, 128)
+    assert embedded.faces.landmarks.shape == (1, 5, 2)
+    with pytest.raises(TypeError, match="positional"):
+        peephole.detect(eileen, "mmod")
+
+
+def test_min_confidence_leaves_faces_out(eileen):
+    assert len(peephole.detect(eileen, min_confidence=5.0)) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"detector": "haar"}, "no detector 'haar'; choose one of mmod"),
+        ({"max_side": 0}, "max_side must be at least 1"),
+        ({"upsample": 5}, "upsample must be 0 to 4"),
+        ({"upsample": -1}, "upsample must be 0 to 4"),
+        ({"min_face": 0}, "min_face must be a positive number"),
+        ({"max_side": 720, "min_face": 40}, "give one of them"),
+        ({"threads": 0}, "threads must be at least 1"),
+    ],
+)
+def test_options_that_cannot_work(eileen, options, words):
+    with pytest.raises(UsageError, match=words):
+        peephole.detect(eileen, **options)
+
+
+def test_recognizer_that_does_not_exist(eileen):
+    with pytest.raises(UsageError, match="no recognizer 'arc'; choose one of resnet"):
+        peephole.embed(eileen, recognizer="arc")
+
+
+def test_errors_share_a_root():
+    with pytest.raises(peephole.PeepholeError) as caught:
+        peephole.detect("gone.jpg")
+    assert isinstance(caught.value, FrameNotFound)
+
+
+def test_models_are_loaded_once(eileen):
+    api._pipeline.cache_clear()
+    first = peephole.detect(eileen)
+    before = api._pipeline("mmod", "resnet", None).detector
+    second = peephole.detect(eileen)
+    peephole.embed(eileen)
+    assert api._pipeline("mmod", "resnet", None).detector is before
+    assert api._pipeline.cache_info().misses == 1
+    assert outcome(first) == outcome(second)
+
+
+def test_detect_faces_yields_whole_native_pixels(grace_file):
+    faces = list(peephole.detect_faces(grace_file))
+    analysis = peephole.detect(grace_file, max_side=720, upsample=1)
+    assert len(faces) == len(analysis) == 1
+    for found, face in zip(faces, analysis, strict=True):
+        assert list(found) == ["left", "top", "right", "bottom", "confidence"]
+        sides = [found[side] for side in ("left", "top", "right", "bottom")]
+        assert all(type(side) is int for side in sides)
+        assert sides == [int(np.floor(side + 0.5)) for side in face.box]
+        assert type(found["confidence"]) is float
+        assert found["confidence"] == face.confidence
+
+
+def test_detect_faces_on_a_frame_that_is_shrunk(eileen):
+    large = np.asarray(Image.fromarray(eileen.pixels).resize((1536, 1536), Image.Resampling.BICUBIC))
+    (face,) = peephole.detect_faces(large)
+    sides = np.array([face["left"], face["top"], face["right"], face["bottom"]])
+    assert np.abs(sides / 3 - (168, 69, 264, 165)).max() <= 6
+
+
+def test_detect_faces_takes_its_scale_by_name(eileen):
+    assert list(peephole.detect_faces(eileen, max_side=100, upsample=0)) == []
+
+
+def test_nobody_there():
+    plain = np.full((120, 160, 3), 127, np.uint8)
+    analysis = peephole.embed(plain)
+    assert len(analysis) == 0
+    assert list(analysis) == list(peephole.detect_faces(plain)) == []
+    assert analysis.faces.landmarks.shape == (0, 5, 2)
+    assert analysis.faces.embeddings.shape == (0, 128)
+
+
+def test_label_with_a_folder_and_with_loaded_people_agree(people_folder, eileen, grace):
+    people = peephole.load_people(people_folder)
+    assert people.names == ("Eileen", "Grace")
+    for frame, name in ((eileen, "Eileen"), (grace, "Grace")):
+        by_people = peephole.label(frame, people)
+        assert outcome(by_people) == outcome(peephole.label(frame, people_folder))
+        assert outcome(by_people) == outcome(peephole.label(frame, str(people_folder)))
+        (face,) = by_people
+        assert face.name == name
+        assert face.score == pytest.approx(1.0, abs=1e-5)
+        assert face.match.margin > 0.5
+
+
+def test_strangers_are_unknown(people_folder, eileen):
+    shutil.rmtree(people_folder / "Eileen")
+    (face,) = peephole.label(eileen, people_folder)
+    assert face.name == "unknown"
+    assert face.match.nearest == "Grace"
+    assert face.match.margin is None
+    (face,) = peephole.label(eileen, people_folder, threshold=2.0)
+    assert face.name == "Grace"
+
+
+def test_folder_is_read_once(people_folder, eileen):
+    api._known.cache_clear()
+    peephole.label(eileen, people_folder)
+    peephole.label(eileen, people_folder)
+    assert (api._known.cache_info().misses, api._known.cache_info().hits) == (1, 1)
+
+
+def test_changed_photo_is_noticed(people_folder, eileen, grace_file):
+    shutil.rmtree(people_folder / "Grace")
+    (face,) = peephole.label(eileen, people_folder)
+    assert face.name == "Eileen"
+    shutil.copyfile(grace_file, people_folder / "Eileen" / "1.png")
+    (face,) = peephole.label(eileen, people_folder)
+    assert face.name == "unknown"
+
+
+def test_added_person_is_noticed(people_folder, eileen, eileen_file):
+    shutil.rmtree(people_folder / "Eileen")
+    (face,) = peephole.label(eileen, people_folder)
+    assert face.name == "unknown"
+    (people_folder / "Ilene").mkdir()
+    shutil.copyfile(eileen_file, people_folder / "Ilene" / "1.png")
+    (face,) = peephole.label(eileen, people_folder)
+    assert face.name == "Ilene"
+
+
+def test_people_folder_that_cannot_be_used(tmp_path, eileen):
+    with pytest.raises(PeopleError, match="is not a folder"):
+        peephole.label(eileen, tmp_path / "gone")

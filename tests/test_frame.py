@@ -1,0 +1,508 @@
+"""What decodes, how it comes out, and what is said of the rest."""
+
+import io
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from peephole.errors import (
+    FrameCorrupt,
+    FrameEmpty,
+    FrameError,
+    FrameNotAPicture,
+    FrameNotFound,
+    FrameTooLarge,
+    FrameUnreadable,
+    UsageError,
+)
+from peephole.frame import Frame, Header, decode, header, load, read
+
+RGB = np.array(
+    [
+        [(255, 0, 0), (0, 255, 0), (0, 0, 255)],
+        [(0, 0, 0), (255, 255, 255), (12, 200, 77)],
+    ],
+    np.uint8,
+)
+DEEP = np.array([[(0x0000, 0x00FF, 0x0100), (0x1234, 0x8000, 0xFFFF)]], np.uint16)
+DEEP_AS_8_BITS = [[[0x00, 0x00, 0x01], [0x12, 0x80, 0xFF]]]
+
+
+def encoded(image, kind: str, **options) -> bytes:
+    file = io.BytesIO()
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(file, kind, **options)
+    return file.getvalue()
+
+
+def tiff(array: np.ndarray, **options) -> bytes:
+    file = io.BytesIO()
+    tifffile.imwrite(file, array, **options)
+    return file.getvalue()
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(size: tuple[int, int], bits: int, colour: int, rows: bytes, before: bytes = b"", after: bytes = b"") -> bytes:
+    """A PNG by hand; ``rows`` are the unfiltered scanlines, each led by its filter byte, 0."""
+    ihdr = chunk(b"IHDR", struct.pack(">IIBBBBB", *size, bits, colour, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + ihdr + before + chunk(b"IDAT", zlib.compress(rows)) + after + chunk(b"IEND", b"")
+
+
+def pixels(data: bytes) -> list:
+    """Decoded pixels, once their layout is what every stage relies on."""
+    array = decode(data).pixels
+    assert array.dtype == np.uint8
+    assert array.ndim == 3
+    assert array.shape[2] == 3
+    assert array.flags.c_contiguous
+    assert (header(data).width, header(data).height) == (array.shape[1], array.shape[0])
+    return array.tolist()
+
+
+def blocks(letters: str, side: int) -> np.ndarray:
+    """Coloured squares: ``RG/BK`` is red and green above blue and black."""
+    colours = {
+        "R": (255, 0, 0),
+        "G": (0, 255, 0),
+        "B": (0, 0, 255),
+        "K": (0, 0, 0),
+        "W": (255, 255, 255),
+        "Y": (255, 255, 0),
+    }
+    small = np.array([[colours[letter] for letter in row] for row in letters.split("/")], np.uint8)
+    return small.repeat(side, 0).repeat(side, 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("PNG", {}),
+        ("BMP", {}),
+        ("WEBP", {"lossless": True}),
+        ("TIFF", {}),
+        ("TIFF", {"compression": "tiff_lzw"}),
+        ("TIFF", {"compression": "tiff_adobe_deflate"}),
+    ],
+)
+def test_lossless_formats_are_exact(kind, options):
+    data = encoded(RGB, kind, **options)
+    assert pixels(data) == RGB.tolist()
+    assert header(data) == Header(3, 2, kind)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
+def test_lossy_formats_come_close(kind):
+    data = encoded(blocks("RG/BW", 16), kind, quality=95)
+    assert np.abs(np.int16(pixels(data)) - blocks("RG/BW", 16))[8::16, 8::16].max() <= 6
+    assert header(data) == Header(32, 32, kind)
+
+
+# The stored rows for each value of the EXIF tag, written down from its definition: which side of the
+# upright picture, RGB/KWY, the stored picture's first row and first column show.
+ORIENTATIONS = {
+    1: "RGB/KWY",  # top, left
+    2: "BGR/YWK",  # top, right
+    3: "YWK/BGR",  # bottom, right
+    4: "KWY/RGB",  # bottom, left
+    5: "RK/GW/BY",  # left, top
+    6: "BY/GW/RK",  # right, top
+    7: "YB/WG/KR",  # right, bottom
+    8: "KR/WG/YB",  # left, bottom
+}
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "TIFF-LZW"])
+def test_exif_orientation_is_applied(kind, orientation):
+    options = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}.get(kind, {})
+    if kind == "TIFF-LZW":
+        options = {"compression": "tiff_lzw"}
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(blocks(ORIENTATIONS[orientation], 16), kind.removesuffix("-LZW"), exif=exif, **options)
+    upright = np.int16(pixels(data))
+    assert upright.shape == (32, 48, 3)
+    assert np.abs(upright - blocks("RGB/KWY", 16))[8::16, 8::16].max() <= 6
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 65535])
+def test_orientation_that_means_nothing_is_ignored(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    assert pixels(encoded(RGB, "PNG", exif=exif)) == RGB.tolist()
+
+
+def test_damaged_exif_is_ignored():
+    assert pixels(encoded(RGB, "PNG", exif=b"Exif\0\0II*\0\xff\xff\xff\x7f")) == RGB.tolist()
+
+
+def test_orientation_applies_to_16_bit_grey():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(np.array([[0x0100, 0x0200, 0x0300]], np.uint16), "PNG", exif=exif)
+    assert pixels(data) == [[[1] * 3], [[2] * 3], [[3] * 3]]
+
+
+def test_orientation_chunk_behind_the_png_pixels_counts():
+    exif = chunk(b"eXIf", b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x03\0\0\0\0\0\0")
+    data = png((2, 1), 8, 0, b"\0\x01\x02", after=exif)
+    assert pixels(data) == [[[2] * 3, [1] * 3]]
+
+
+GREY = np.array([[0, 1, 128, 255]], np.uint8)
+GREY_16 = np.array([[0x0000, 0x00FF, 0x0100, 0xFFFF]], np.uint16)
+
+
+@pytest.mark.parametrize(
+    ("data", "grey"),
+    [
+        pytest.param(encoded(GREY, "PNG"), [0, 1, 128, 255], id="png-8"),
+        pytest.param(encoded(GREY, "BMP"), [0, 1, 128, 255], id="bmp-8"),
+        pytest.param(encoded(GREY, "TIFF"), [0, 1, 128, 255], id="tiff-8"),
+        pytest.param(tiff(GREY, photometric="miniswhite"), [255, 254, 127, 0], id="tiff-8-white-is-zero"),
+        pytest.param(encoded(GREY_16, "PNG"), [0, 0, 1, 255], id="png-16"),
+        pytest.param(tiff(GREY_16), [0, 0, 1, 255], id="tiff-16-little-endian"),
+        pytest.param(tiff(GREY_16, byteorder=">"), [0, 0, 1, 255], id="tiff-16-big-endian"),
+        pytest.param(tiff(GREY_16, photometric="miniswhite"), [255, 255, 254, 0], id="tiff-16-white-is-zero"),
+        pytest.param(tiff(GREY_16.astype(np.int32)), [0, 0, 1, 255], id="tiff-16-bits-in-32"),
+        pytest.param(png((4, 1), 2, 0, b"\0\x1b"), [0, 85, 170, 255], id="png-2"),
+        pytest.param(png((3, 1), 4, 0, b"\0\x0f\x80"), [0, 255, 136], id="png-4"),
+        pytest.param(encoded(Image.fromarray(GREY).convert("1", dither=0), "PNG"), [0, 0, 255, 255], id="png-1"),
+        pytest.param(tiff(GREY > 100, photometric="minisblack"), [0, 0, 255, 255], id="tiff-1"),
+        pytest.param(tiff(GREY > 100, photometric="miniswhite"), [255, 255, 0, 0], id="tiff-1-white-is-zero"),
+        pytest.param(encoded(Image.fromarray(GREY).convert("1", dither=0), "BMP"), [0, 0, 255, 255], id="bmp-1"),
+    ],
+)
+def test_grey_becomes_three_equal_channels(data, grey):
+    assert pixels(data) == [[[value] * 3 for value in grey]]
+
+
+def test_grey_jpeg():
+    grey = pixels(encoded(np.full((8, 8), 90, np.uint8), "JPEG", quality=95))
+    assert grey == [[[90] * 3] * 8] * 8
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(png((2, 1), 16, 2, b"\0" + DEEP.astype(">u2").tobytes()), id="png"),
+        pytest.param(tiff(DEEP, photometric="rgb"), id="tiff-little-endian"),
+        pytest.param(tiff(DEEP, photometric="rgb", byteorder=">"), id="tiff-big-endian"),
+        pytest.param(tiff(DEEP, photometric="rgb", compression="zlib"), id="tiff-deflate"),
+    ],
+)
+def test_16_bit_colours_keep_their_upper_byte(data):
+    assert pixels(data) == DEEP_AS_8_BITS
+
+
+def test_16_bit_planar_tiff_is_right_or_refused():
+    planes = np.ascontiguousarray(np.moveaxis(DEEP, 2, 0))
+    try:
+        found = pixels(tiff(planes, photometric="rgb", planarconfig="separate"))
+    except FrameError:
+        return
+    assert found == DEEP_AS_8_BITS
+
+
+def test_8_bit_planar_tiff():
+    planes = np.ascontiguousarray(np.moveaxis(RGB, 2, 0))
+    assert pixels(tiff(planes, photometric="rgb", planarconfig="separate")) == RGB.tolist()
+
+
+CMYK = np.array([[(0, 0, 0, 0), (0, 0, 0, 255), (255, 0, 0, 0), (0, 255, 255, 0)]], np.uint8)
+CMYK_AS_RGB = [[255, 255, 255], [0, 0, 0], [0, 255, 255], [255, 0, 0]]
+
+
+def test_cmyk_tiff():
+    assert pixels(tiff(CMYK, photometric="separated")) == [CMYK_AS_RGB]
+
+
+def test_cmyk_jpeg():
+    large = CMYK.repeat(16, 0).repeat(16, 1)
+    found = np.int16(pixels(encoded(Image.fromarray(large, "CMYK"), "JPEG", quality=95)))
+    assert np.abs(found[8, 8::16] - CMYK_AS_RGB).max() <= 6
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF"])
+def test_palette(kind):
+    image = Image.new("P", (3, 1))
+    image.putpalette([255, 0, 0, 0, 255, 0, 12, 200, 77])
+    image.putdata([2, 0, 1])
+    assert pixels(encoded(image, kind)) == [[[12, 200, 77], [255, 0, 0], [0, 255, 0]]]
+
+
+def test_transparent_palette_entries_keep_their_colours():
+    image = Image.new("P", (2, 1))
+    image.putpalette([255, 0, 0, 0, 255, 0])
+    image.putdata([0, 1])
+    assert pixels(encoded(image, "PNG", transparency=b"\0\x80")) == [[[255, 0, 0], [0, 255, 0]]]
+
+
+RGBA = np.array([[(255, 0, 0, 0), (10, 20, 30, 128), (1, 2, 3, 255)]], np.uint8)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(encoded(RGBA, "PNG"), id="png"),
+        pytest.param(encoded(RGBA, "WEBP", lossless=True, exact=True), id="webp"),
+        pytest.param(encoded(RGBA, "TIFF"), id="tiff"),
+        pytest.param(encoded(RGBA, "BMP"), id="bmp"),
+    ],
+)
+def test_alpha_is_ignored(data):
+    assert pixels(data) == [[[255, 0, 0], [10, 20, 30], [1, 2, 3]]]
+
+
+def test_alpha_over_grey_is_ignored():
+    assert pixels(png((2, 1), 8, 4, b"\0\x32\x00\x46\x80")) == [[[50] * 3, [70] * 3]]
+
+
+def test_16_bit_alpha_over_grey_is_ignored():
+    assert pixels(png((2, 1), 16, 4, b"\0\x32\xff\x00\x00\x46\x00\x80\x00")) == [[[50] * 3, [70] * 3]]
+
+
+def test_colour_named_transparent_stays():
+    red_is_transparent = chunk(b"tRNS", struct.pack(">HHH", 255, 0, 0))
+    assert pixels(png((2, 1), 8, 2, b"\0\xff\0\0\x01\x02\x03", before=red_is_transparent)) == [[[255, 0, 0], [1, 2, 3]]]
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "WEBP"])
+def test_first_of_several_pages(kind):
+    first, second = (Image.new("RGB", (4, 3), colour) for colour in ("red", "blue"))
+    options = {"lossless": True} if kind == "WEBP" else {}
+    data = encoded(first, kind, save_all=True, append_images=[second], **options)
+    assert pixels(data) == [[[255, 0, 0]] * 4] * 3
+
+
+def test_jpeg_with_a_second_picture_behind_it():
+    data = encoded(Image.new("RGB", (8, 8)), "MPO", save_all=True, append_images=[Image.new("RGB", (8, 8), "white")])
+    assert pixels(data) == [[[0] * 3] * 8] * 8
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(tiff(GREY.astype(np.float32)), id="float"),
+        pytest.param(tiff(GREY_16.astype(np.uint32) * 70000), id="32-bit"),
+        pytest.param(tiff(np.array([[0, 300, -5]], np.int16)), id="negative"),
+    ],
+)
+def test_deeper_grey_is_refused(data):
+    with pytest.raises(FrameCorrupt, match="is not read here"):
+        decode(data)
+
+
+def test_path_string_and_bytes_agree(tmp_path):
+    path = tmp_path / "snapshot.png"
+    path.write_bytes(encoded(RGB, "PNG"))
+    frames = [read(path), read(str(path)), read(path.read_bytes())]
+    assert [frame.source for frame in frames] == [str(path), str(path), "bytes"]
+    assert all(frame.pixels.tolist() == RGB.tolist() for frame in frames)
+    assert all((frame.width, frame.height, frame.size) == (3, 2, (3, 2)) for frame in frames)
+
+
+def test_frame_passes_through():
+    frame = Frame(RGB, "doorbell")
+    assert read(frame) is frame
+
+
+def test_array_passes_through():
+    frame = read(RGB)
+    assert frame.pixels is RGB
+    assert frame.source == "array"
+
+
+def test_array_becomes_contiguous():
+    frame = read(RGB[:, ::-1])
+    assert frame.pixels.flags.c_contiguous
+    assert frame.pixels.tolist() == RGB[:, ::-1].tolist()
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (RGB.astype(np.float32), r"\(2, 3, 3\) float32"),
+        (RGB.astype(np.int64), r"\(2, 3, 3\) int64"),
+        (RGB > 0, r"\(2, 3, 3\) bool"),
+        (RGB[..., 0], r"\(2, 3\) uint8"),
+        (RGBA, r"\(1, 3, 4\) uint8"),
+        (RGB[None], r"\(1, 2, 3, 3\) uint8"),
+        (RGB[:0], r"\(0, 3, 3\) uint8"),
+        (RGB[:, :0], r"\(2, 0, 3\) uint8"),
+    ],
+)
+def test_other_arrays_are_refused(array, words):
+    with pytest.raises(UsageError, match=f"uint8 RGB array, not {words}"):
+        read(array)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(FrameNotFound, match="no such file"):
+        read(tmp_path / "gone.jpg")
+
+
+def test_missing_folder(tmp_path):
+    with pytest.raises(FrameNotFound, match="no such file"):
+        read(tmp_path / "gone" / "gone.jpg")
+
+
+def test_empty_file(tmp_path):
+    (tmp_path / "empty.jpg").touch()
+    with pytest.raises(FrameEmpty, match="empty \\(0 bytes\\)"):
+        read(tmp_path / "empty.jpg")
+
+
+def test_no_bytes():
+    with pytest.raises(FrameEmpty, match="0 bytes"):
+        header(b"")
+
+
+def test_text_named_jpg(tmp_path):
+    (tmp_path / "text.jpg").write_text("Hello, world")
+    with pytest.raises(FrameNotAPicture, match=r"not a picture .* begins with b'Hello, w'"):
+        read(tmp_path / "text.jpg")
+
+
+def test_gif_is_refused():
+    with pytest.raises(FrameNotAPicture, match=r"JPEG, PNG, WEBP, BMP, TIFF.*GIF8"):
+        decode(encoded(RGB, "GIF"))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "TIFF"])
+def test_file_cut_in_half(kind, rng):
+    data = encoded(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8), kind)
+    with pytest.raises(FrameCorrupt, match=r"cut off or damaged: ."):
+        decode(data[: len(data) // 2])
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "TIFF"])
+def test_every_cut_is_a_frame_error(kind):
+    data = encoded(blocks("RG/BW", 4), kind)
+    for length in range(0, len(data), 7):
+        try:
+            decode(data[:length])
+        except FrameError as error:
+            assert str(error)  # noqa: PT017 - a cut behind the last pixel is allowed to pass
+
+
+def test_damaged_png_chunk():
+    data = bytearray(encoded(RGB, "PNG"))
+    data[data.index(b"IDAT") + 6] ^= 0xFF
+    with pytest.raises(FrameCorrupt, match=r"cut off or damaged: ."):
+        decode(bytes(data))
+
+
+def test_one_pixel():
+    assert pixels(encoded(RGB[:1, :1], "PNG")) == [[[255, 0, 0]]]
+
+
+def test_very_wide():
+    assert np.array_equal(pixels(encoded(np.full((2, 30000, 3), 7, np.uint8), "PNG")), np.full((2, 30000, 3), 7))
+
+
+def test_limit_is_on_the_number_of_pixels():
+    data = encoded(RGB, "PNG")
+    assert read(data, max_pixels=6).size == (3, 2)
+    with pytest.raises(FrameTooLarge, match="3x2"):
+        read(data, max_pixels=5)
+
+
+def test_just_over_the_limit():
+    with pytest.raises(FrameTooLarge, match="13000x13000 = 169 million pixels, the limit is 160 million"):
+        decode(png((13000, 13000), 8, 2, b""))
+
+
+def test_claimed_size_is_refused_by_the_header_too():
+    with pytest.raises(FrameTooLarge, match="3600000000"):
+        header(png((60000, 60000), 8, 2, b""))
+
+
+GROWTH = """
+import resource, sys
+from peephole import frame
+from peephole.errors import FrameError
+frame.decode(bytes.fromhex(sys.argv[1]))  # whatever loads once is loaded
+data = open(sys.argv[3], "rb").read()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    getattr(frame, sys.argv[2])(data)
+except FrameError as error:
+    print(type(error).__name__)
+else:
+    print("fine")
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def peak_growth(function: str, path: Path) -> tuple[str, float]:
+    """What comes of a function of peephole.frame in a child, and by how many megabytes the child's peak grows."""
+    # Through a shell: a direct child starts with this process's peak as its own (ru_maxrss survives exec).
+    shell = ["sh", "-c", '"$@"; exit $?', "sh"]
+    command = [*shell, sys.executable, "-c", GROWTH, encoded(RGB, "PNG").hex(), function, str(path)]
+    outcome, kilobytes = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    return outcome, int(kilobytes) / 1024
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in other units elsewhere")
+def test_too_large_is_refused_before_decoding(tmp_path):
+    path = tmp_path / "bomb.png"
+    path.write_bytes(png((60000, 60000), 8, 2, bytes(1 + 3 * 60000) * 100))
+    outcome, growth = peak_growth("decode", path)
+    assert outcome == "FrameTooLarge"
+    assert growth < 20
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in other units elsewhere")
+def test_decoding_is_what_that_growth_measures(tmp_path):
+    path = tmp_path / "large.png"
+    path.write_bytes(encoded(Image.new("RGB", (4000, 4000)), "PNG"))
+    outcome, growth = peak_growth("decode", path)
+    assert outcome == "fine"
+    assert growth > 40
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in other units elsewhere")
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "TIFF"])
+def test_header_decodes_no_pixel(kind, tmp_path):
+    path = tmp_path / "large"
+    path.write_bytes(encoded(Image.new("RGB", (4000, 4000)), kind, **{"method": 0} if kind == "WEBP" else {}))
+    outcome, growth = peak_growth("header", path)
+    assert outcome == "fine"
+    assert growth < 20
+
+
+def test_folder_as_file(tmp_path):
+    with pytest.raises(FrameUnreadable, match="cannot be read: Is a directory"):
+        read(tmp_path)
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="Linux only")
+def test_unreadable_file():
+    with pytest.raises(FrameUnreadable, match="cannot be read: Input/output error"):
+        load("/proc/self/mem")
+
+
+def test_nul_byte_in_the_name():
+    with pytest.raises(FrameUnreadable, match="cannot be read: embedded null byte"):
+        read("a\0b.jpg")
+
+
+def test_name_too_long():
+    with pytest.raises(FrameUnreadable, match="cannot be read: File name too long"):
+        read("a" * 300)
+
+
+def test_cause_is_kept():
+    with pytest.raises(FrameCorrupt) as caught:
+        decode(encoded(blocks("RG/BW", 16), "JPEG")[:400])
+    assert caught.value.__cause__ is not None

@@ -1,0 +1,189 @@
+"""Known people: which photos count, which are named as problems, when the folder cannot be used."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from peephole.errors import PeopleError
+from peephole.people import load_people, pictures
+from peephole.pipeline import Pipeline, Scale
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    return Pipeline(threads=1)
+
+
+def put(source: Path, target: Path) -> Path:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return Path(shutil.copyfile(source, target))
+
+
+def put_plain(target: Path) -> Path:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (64, 64), "grey").save(target)
+    return target
+
+
+def put_both(eileen, grace, target: Path) -> Path:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.hstack([eileen.pixels, grace.pixels[:512]])).save(target)
+    return target
+
+
+def relative(folder: Path) -> list[str]:
+    return [path.relative_to(folder).as_posix() for path in pictures(folder)]
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "JPG", "Png"])
+def test_pictures_by_suffix(tmp_path, suffix):
+    (tmp_path / f"a.{suffix}").touch()
+    assert relative(tmp_path) == [f"a.{suffix}"]
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.txt", "a", "jpg", "a.jpg.part", "a.heic", "Thumbs.db"])
+def test_other_files_are_no_pictures(tmp_path, name):
+    (tmp_path / name).touch()
+    assert relative(tmp_path) == []
+
+
+def test_pictures_are_sorted_and_sub_folders_included(tmp_path):
+    for name in ("b.png", "a.jpg", "c/z.jpg", "c/a/a.jpg", "B.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert relative(tmp_path) == ["B.png", "a.jpg", "b.png", "c/a/a.jpg", "c/z.jpg"]
+
+
+def test_hidden_pictures_are_left_out(tmp_path):
+    for name in (".a.jpg", ".thumbnails/a.jpg", "b/.cache/c/a.jpg", "b/shown.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert relative(tmp_path) == ["b/shown.jpg"]
+
+
+def test_pictures_in_a_hidden_folder_that_was_asked_for(tmp_path):
+    (tmp_path / ".hidden").mkdir()
+    (tmp_path / ".hidden" / "a.jpg").touch()
+    assert relative(tmp_path / ".hidden") == ["a.jpg"]
+
+
+def test_folder_named_like_a_picture_is_none(tmp_path):
+    (tmp_path / "a.jpg").mkdir()
+    (tmp_path / "a.jpg" / "b.jpg").touch()
+    assert relative(tmp_path) == ["a.jpg/b.jpg"]
+
+
+def test_one_row_a_photo(tmp_path, pipeline, eileen_file, grace_file):
+    put(eileen_file, tmp_path / "Eileen" / "1.png")
+    put(eileen_file, tmp_path / "Eileen" / "2022" / "2.png")
+    put(grace_file, tmp_path / "Grace Hopper" / "1.jpg")
+    people = load_people(tmp_path, pipeline)
+    assert people.names == ("Eileen", "Eileen", "Grace Hopper")
+    assert people.embeddings.shape == (3, 128)
+    assert people.embeddings.dtype == np.float32
+    assert people.problems == ()
+    assert len(people) == 3
+    assert np.array_equal(people.embeddings[0], people.embeddings[1])
+    assert np.linalg.norm(people.embeddings[0] - people.embeddings[2]) > 0.6
+
+
+def test_rows_are_what_embedding_the_photo_gives(tmp_path, pipeline, grace_file):
+    photo = put(grace_file, tmp_path / "Grace" / "1.jpg")
+    scale = Scale(max_side=512)
+    vectors = pipeline.analyse(photo, scale=scale, embed=True).faces.embeddings
+    assert np.array_equal(load_people(str(tmp_path), pipeline, scale=scale).embeddings, vectors)
+
+
+def test_hidden_files_and_folders_are_nobody(tmp_path, pipeline, eileen_file):
+    put(eileen_file, tmp_path / "Eileen" / "1.png")
+    (tmp_path / "Eileen" / ".broken.jpg").write_text("no picture")
+    (tmp_path / ".trash").mkdir()
+    (tmp_path / ".trash" / "broken.jpg").write_text("no picture")
+    people = load_people(tmp_path, pipeline)
+    assert people.names == ("Eileen",)
+    assert people.problems == ()
+
+
+def test_photos_beside_the_folders_are_nobody(tmp_path, pipeline, eileen_file, grace_file):
+    put(eileen_file, tmp_path / "Eileen" / "1.png")
+    put(grace_file, tmp_path / "grace.jpg")
+    assert load_people(tmp_path, pipeline).names == ("Eileen",)
+
+
+def test_photos_that_do_not_show_one_face_are_named(tmp_path, pipeline, eileen, grace, eileen_file):
+    put(eileen_file, tmp_path / "Eileen" / "good.png")
+    nobody = put_plain(tmp_path / "Eileen" / "nobody.png")
+    both = put_both(eileen, grace, tmp_path / "Eileen" / "both.png")
+    broken = tmp_path / "Eileen" / "broken.jpg"
+    broken.write_bytes(eileen_file.read_bytes()[:5000])
+    text = tmp_path / "Eileen" / "text.jpg"
+    text.write_text("no picture")
+    people = load_people(tmp_path, pipeline)
+    assert people.names == ("Eileen",)
+    problems = dict(people.problems)
+    assert list(problems) == [str(path) for path in (both, broken, nobody, text)]
+    assert problems[str(nobody)] == "no face found, exactly one is needed"
+    assert problems[str(both)] == "2 faces found, exactly one is needed"
+    assert problems[str(broken)].startswith("cut off or damaged")
+    assert problems[str(text)].startswith("not a picture")
+
+
+@pytest.mark.parametrize("with_a_photo", [True, False])
+def test_person_without_a_usable_photo_is_named(tmp_path, pipeline, grace_file, with_a_photo):
+    put(grace_file, tmp_path / "Grace" / "1.jpg")
+    (tmp_path / "Anna").mkdir()
+    if with_a_photo:
+        put_plain(tmp_path / "Anna" / "1.png")
+    people = load_people(tmp_path, pipeline)
+    assert people.names == ("Grace",)
+    assert people.problems[-1] == (str(tmp_path / "Anna"), "no usable photo of Anna")
+    assert len(people.problems) == (2 if with_a_photo else 1)
+
+
+def test_min_confidence_counts_for_photos(tmp_path, pipeline, eileen_file):
+    put(eileen_file, tmp_path / "Eileen" / "1.png")
+    with pytest.raises(PeopleError, match="no face found"):
+        load_people(tmp_path, pipeline, min_confidence=5.0)
+
+
+def test_missing_folder(tmp_path, pipeline):
+    with pytest.raises(PeopleError, match="gone is not a folder; it should hold a folder of photos"):
+        load_people(tmp_path / "gone", pipeline)
+
+
+def test_file_for_a_folder(tmp_path, pipeline):
+    (tmp_path / "file").touch()
+    with pytest.raises(PeopleError, match="file is not a folder"):
+        load_people(tmp_path / "file", pipeline)
+
+
+def test_folder_name_too_long(pipeline):
+    with pytest.raises(PeopleError):
+        load_people("a" * 300, pipeline)
+
+
+def test_empty_folder(tmp_path, pipeline):
+    with pytest.raises(PeopleError, match="holds no person's folder"):
+        load_people(tmp_path, pipeline)
+
+
+def test_photos_without_a_persons_folder(tmp_path, pipeline, eileen_file):
+    put(eileen_file, tmp_path / "eileen.png")
+    with pytest.raises(PeopleError, match="holds no person's folder"):
+        load_people(tmp_path, pipeline)
+
+
+def test_not_one_usable_photo(tmp_path, pipeline):
+    photo = put_plain(tmp_path / "Anna" / "1.png")
+    with pytest.raises(PeopleError, match="holds no usable photo: ") as caught:
+        load_people(tmp_path, pipeline)
+    assert f"{photo}: no face found" in str(caught.value)
+
+
+def test_nobody_is_called_unknown(tmp_path, pipeline, eileen_file):
+    put(eileen_file, tmp_path / "unknown" / "1.png")
+    with pytest.raises(PeopleError, match="'unknown' is what a stranger is called"):
+        load_people(tmp_path, pipeline)
