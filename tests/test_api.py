@@ -12,17 +12,29 @@ from PIL import Image
 import peephole
 from peephole import api
 from peephole.errors import FrameNotFound, PeopleError, UsageError
+from peephole.frame import Frame
 
 
 def child(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
+@pytest.fixture(scope="module")
+def eileen_crop(eileen):
+    """256x256, one face: quicker than the whole portrait."""
+    return Frame(np.ascontiguousarray(eileen.pixels[:256, 100:356]))
+
+
+@pytest.fixture(scope="module")
+def grace_crop(grace):
+    return Frame(np.ascontiguousarray(grace.pixels[100:350, 147:403]))
+
+
 @pytest.fixture
-def people_folder(tmp_path, eileen_file, grace_file):
-    for name, file in (("Eileen", eileen_file), ("Grace", grace_file)):
+def people_folder(tmp_path, eileen_crop, grace_crop):
+    for name, frame in (("Eileen", eileen_crop), ("Grace", grace_crop)):
         (tmp_path / "people" / name).mkdir(parents=True)
-        shutil.copyfile(file, tmp_path / "people" / name / f"1{file.suffix}")
+        Image.fromarray(frame.pixels).save(tmp_path / "people" / name / "1.png")
     return tmp_path / "people"
 
 
@@ -177,7 +189,7 @@ def test_detect_faces_on_a_frame_that_is_shrunk(eileen):
     large = np.asarray(Image.fromarray(eileen.pixels).resize((1536, 1536), Image.Resampling.BICUBIC))
     (face,) = peephole.detect_faces(large)
     sides = np.array([face["left"], face["top"], face["right"], face["bottom"]])
-    assert np.abs(sides / 3 - (168, 69, 264, 165)).max() <= 6
+    assert np.abs(sides / 3 - (168, 69, 264, 165)).max() <= 12  # boxes come in steps of 6/5
 
 
 def test_detect_faces_takes_its_scale_by_name(eileen):
@@ -193,10 +205,10 @@ def test_nobody_there():
     assert analysis.faces.embeddings.shape == (0, 128)
 
 
-def test_label_with_a_folder_and_with_loaded_people_agree(people_folder, eileen, grace):
+def test_label_with_a_folder_and_with_loaded_people_agree(people_folder, eileen_crop, grace_crop):
     people = peephole.load_people(people_folder)
     assert people.names == ("Eileen", "Grace")
-    for frame, name in ((eileen, "Eileen"), (grace, "Grace")):
+    for frame, name in ((eileen_crop, "Eileen"), (grace_crop, "Grace")):
         by_people = peephole.label(frame, people)
         assert outcome(by_people) == outcome(peephole.label(frame, people_folder))
         assert outcome(by_people) == outcome(peephole.label(frame, str(people_folder)))
@@ -206,42 +218,42 @@ def test_label_with_a_folder_and_with_loaded_people_agree(people_folder, eileen,
         assert face.match.margin > 0.5
 
 
-def test_strangers_are_unknown(people_folder, eileen):
+def test_strangers_are_unknown(people_folder, eileen_crop):
     shutil.rmtree(people_folder / "Eileen")
-    (face,) = peephole.label(eileen, people_folder)
+    (face,) = peephole.label(eileen_crop, people_folder)
     assert face.name == "unknown"
     assert face.match.nearest == "Grace"
     assert face.match.margin is None
-    (face,) = peephole.label(eileen, people_folder, threshold=2.0)
+    (face,) = peephole.label(eileen_crop, people_folder, threshold=2.0)
     assert face.name == "Grace"
 
 
-def test_folder_is_read_once(people_folder, eileen):
+def test_folder_is_read_once(people_folder, eileen_crop):
     api._known.cache_clear()
-    peephole.label(eileen, people_folder)
-    peephole.label(eileen, people_folder)
+    peephole.label(eileen_crop, people_folder)
+    peephole.label(eileen_crop, people_folder)
     assert (api._known.cache_info().misses, api._known.cache_info().hits) == (1, 1)
 
 
-def test_changed_photo_is_noticed(people_folder, eileen, grace_file):
+def test_changed_photo_is_noticed(people_folder, eileen_crop):
+    grace = (people_folder / "Grace" / "1.png").rename(people_folder.parent / "grace.png")
     shutil.rmtree(people_folder / "Grace")
-    (face,) = peephole.label(eileen, people_folder)
+    (face,) = peephole.label(eileen_crop, people_folder)
     assert face.name == "Eileen"
-    shutil.copyfile(grace_file, people_folder / "Eileen" / "1.png")
-    (face,) = peephole.label(eileen, people_folder)
+    shutil.copyfile(grace, people_folder / "Eileen" / "1.png")
+    (face,) = peephole.label(eileen_crop, people_folder)
     assert face.name == "unknown"
 
 
-def test_added_person_is_noticed(people_folder, eileen, eileen_file):
-    shutil.rmtree(people_folder / "Eileen")
-    (face,) = peephole.label(eileen, people_folder)
+def test_added_person_is_noticed(people_folder, eileen_crop):
+    eileen = (people_folder / "Eileen").rename(people_folder.parent / "Eileen")
+    (face,) = peephole.label(eileen_crop, people_folder)
     assert face.name == "unknown"
-    (people_folder / "Ilene").mkdir()
-    shutil.copyfile(eileen_file, people_folder / "Ilene" / "1.png")
-    (face,) = peephole.label(eileen, people_folder)
+    shutil.copytree(eileen, people_folder / "Ilene")
+    (face,) = peephole.label(eileen_crop, people_folder)
     assert face.name == "Ilene"
 
 
-def test_people_folder_that_cannot_be_used(tmp_path, eileen):
+def test_people_folder_that_cannot_be_used(tmp_path, eileen_crop):
     with pytest.raises(PeopleError, match="is not a folder"):
-        peephole.label(eileen, tmp_path / "gone")
+        peephole.label(eileen_crop, tmp_path / "gone")

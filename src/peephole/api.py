@@ -158,7 +158,7 @@ def detect_faces(
 
 def _state(folder: Path) -> tuple[tuple[str, int, int], ...]:
     """What changes when a photo does: path, time and size of each."""
-    files = pictures(folder) if folder.is_dir() else []
+    files = pictures(folder) if os.path.isdir(folder) else []  # noqa: PTH112 - unlike Path.is_dir it never raises
     return tuple((str(f), f.stat().st_mtime_ns, f.stat().st_size) for f in files)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -9,12 +10,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from . import __version__
-from .errors import FrameError, FrameNotFound, PeepholeError, UsageError
+from .errors import FrameError, FrameNotFound, FrameUnreadable, PeepholeError, UsageError
+
+if TYPE_CHECKING:
+    from .faces import Faces
+    from .frame import Frame
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -37,9 +42,11 @@ class _Group(click.Group):
         except PeepholeError as error:
             click.echo(f"peephole: {error}", err=True)
             ctx.exit(USAGE if isinstance(error, UsageError) else SOME_FAILED)
-        except BrokenPipeError:
-            # The reader has gone (`| head`): nothing is left to say, and nobody to say it to.
+        except OSError as error:
+            # Standard output is gone or full. Its buffer must not be flushed again when Python ends.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            if not isinstance(error, BrokenPipeError):  # a reader that has left (`| head`) asks for no words
+                click.echo(f"peephole: cannot go on: {error}", err=True)
             ctx.exit(SOME_FAILED)
 
 
@@ -50,6 +57,8 @@ def main() -> None:
 
     Exit status: 0 every image was read, 1 some failed, 2 the command line cannot work.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # a file's name may be any bytes
 
 
 def _options(*decorators: Callable[[F], F]) -> Callable[[F], F]:
@@ -207,7 +216,7 @@ def _inputs(images: Sequence[str]) -> list[_Input]:
 
     found: list[_Input] = []
     for name in images:
-        if name == STDIN or not Path(name).is_dir():
+        if name in (STDIN, "") or not os.path.isdir(name):  # noqa: PTH112 - unlike Path.is_dir it never raises
             found.append(_Input(name))
             continue
         inside = pictures(Path(name))
@@ -219,25 +228,26 @@ def _inputs(images: Sequence[str]) -> list[_Input]:
 
 def _run(job: _Job) -> None:
     """Look at every image, print a result each, and exit with the status that the contract gives."""
+    from . import pipeline, planner
     from .frame import decode, load
     from .pipeline import Pipeline, Scale
-    from .planner import check
     from .report import FaceTable
     from .timings import StageClock, TimingLog
 
     scale = Scale(job.max_side, job.upsample, job.min_face)
-    check((1, 1), job.max_side, job.upsample, job.min_face)
-    pipeline = Pipeline(job.detector, job.recognizer, threads=job.threads)
-    drawings = _Drawings(Path(job.draw)) if job.draw else None
-    log = TimingLog(job.timings) if job.timings else None
+    planner.check((1, 1), job.max_side, job.upsample, job.min_face)
+    pipeline.check(job.min_confidence, job.threshold)
+    looking = Pipeline(job.detector, job.recognizer, threads=job.threads)
     inputs = _inputs(job.images)
+    drawings = _Drawings(Path(job.draw), inputs) if job.draw else None
+    log = TimingLog(job.timings) if job.timings else None
     failed = False
 
     people = None
     if job.people is not None:
         from .people import load_people
 
-        people = load_people(job.people, pipeline, scale=scale, min_confidence=job.min_confidence)
+        people = load_people(job.people, looking, scale=scale, min_confidence=job.min_confidence)
         for path, reason in people.problems:
             click.echo(f"peephole: {path}: {reason}", err=True)
 
@@ -253,9 +263,8 @@ def _run(job: _Job) -> None:
                 if each.error:
                     raise each.error
                 with clock.stage("decode"):
-                    data = sys.stdin.buffer.read() if each.name == STDIN else load(each.name)
-                    frame = decode(data, each.name)
-                analysis = pipeline.analyse(
+                    frame = decode(_stdin() if each.name == STDIN else load(each.name), each.name)
+                analysis = looking.analyse(
                     frame,
                     scale=scale,
                     min_confidence=job.min_confidence,
@@ -272,11 +281,18 @@ def _run(job: _Job) -> None:
             else:
                 say([json.dumps(analysis.to_dict())] if job.jsonl else table.rows(analysis))
                 if drawings:
-                    drawings.write(frame, analysis.faces)
+                    failed |= not drawings.write(frame, analysis.faces)
                 if log:
                     log.frame(analysis)
             advance()
     sys.exit(SOME_FAILED if failed else 0)
+
+
+def _stdin() -> bytes:
+    try:
+        return sys.stdin.buffer.read()
+    except (AttributeError, OSError) as error:  # AttributeError: there is no standard input at all
+        raise FrameUnreadable("standard input cannot be read") from error
 
 
 def _failure(name: str, error: FrameError) -> str:
@@ -301,17 +317,25 @@ def _progress(total: int) -> Iterator[tuple[Callable[[list[str]], None], Callabl
 
 
 class _Drawings:
-    """Annotated copies in one folder, a JPEG each, never one over another."""
+    """Annotated copies in one folder, a JPEG each, never one over another and never over an input."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, inputs: Sequence[_Input]) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"the folder {folder} cannot be made: {error.strerror}") from error
+        for each in inputs:
+            if (
+                each.name != STDIN
+                and not each.error
+                and Path(each.name).absolute().parent.resolve() == folder.resolve()
+            ):
+                raise UsageError(f"--draw {folder} could overwrite pictures like {each.name}: choose another folder")
         self._folder = folder
         self._used: set[str] = set()
 
-    def write(self, frame: Any, faces: Any) -> None:
+    def write(self, frame: Frame, faces: Faces) -> bool:
+        """Draw one; a drawing that fails is said on standard error and does not stop the run."""
         from .draw import annotate
 
         stem = "stdin" if frame.source == STDIN else Path(frame.source).stem
@@ -321,10 +345,9 @@ class _Drawings:
             name = f"{stem}-{number}"
         self._used.add(name)
         target = self._folder / f"{name}.jpg"
-        source = Path(frame.source)
-        if source.exists() and target.exists() and source.samefile(target):
-            raise UsageError(f"--draw would overwrite the picture {source}: choose another folder")
         try:
             annotate(frame, faces).save(target, quality=90)
-        except OSError as error:
-            raise UsageError(f"{target} cannot be written: {error.strerror or error}") from error
+        except (OSError, ValueError) as error:  # ValueError: more pixels a side than a JPEG can have
+            click.echo(f"peephole: {target} cannot be drawn: {error}", err=True)
+            return False
+        return True

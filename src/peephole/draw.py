@@ -37,4 +37,4 @@ def _style(face: Face) -> tuple[tuple[int, int, int], str]:
     if face.match is None:
         return FACE_COLOUR, f"{face.confidence:.2f}"
     colour = UNKNOWN_COLOUR if face.match.name == UNKNOWN else KNOWN_COLOUR
-    return colour, f"{face.match.name} {face.match.score:.2f}"
+    return colour, face.match.name if face.score is None else f"{face.match.name} {face.score:.2f}"

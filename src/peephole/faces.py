@@ -21,12 +21,13 @@ class Match:
 
     ``score`` is ``1 - distance``, so larger is more alike and 1 is the same vector; ``distance`` is Euclidean, the
     unit of the threshold. ``margin`` is how much nearer that person is than the next one (None with one person).
-    ``nearest`` names the nearest person even where the threshold says unknown (None when nobody is known).
+    ``nearest`` names the nearest person even where the threshold says unknown. Where nobody is known at all, there is
+    nothing to be near to, and all but the name are None.
     """
 
     name: str
-    score: float
-    distance: float
+    score: float | None
+    distance: float | None
     margin: float | None
     nearest: str | None
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ExifTags import Base as ExifTag
+from PIL.TiffImagePlugin import TiffImageFile
 
 from .errors import (
     FrameCorrupt,
@@ -68,15 +69,6 @@ class Frame:
         return self.width, self.height
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
-    """What a picture says of itself before any pixel is decoded; the size is the upright frame's."""
-
-    width: int
-    height: int
-    format: str
-
-
 def read(source: Source | Frame, *, max_pixels: int = MAX_PIXELS) -> Frame:
     """Decode a picture: a path, its encoded bytes, or an (h, w, 3) uint8 RGB array, which is taken as it is.
 
@@ -104,26 +96,14 @@ def load(path: str | os.PathLike[str]) -> bytes:
     Raises:
         FrameNotFound, FrameUnreadable: with the operating system's own words.
     """
+    if not os.fspath(path):
+        raise FrameNotFound("an empty name")
     try:
         return Path(path).read_bytes()
     except FileNotFoundError as error:
         raise FrameNotFound("no such file") from error
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
         raise FrameUnreadable(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
-
-
-def header(data: bytes) -> Header:
-    """Size and format of an encoded picture, without decoding a pixel.
-
-    Raises:
-        FrameEmpty, FrameNotAPicture, FrameCorrupt, FrameTooLarge: as `decode` does.
-    """
-    with _open(data) as image:
-        width, height = image.size
-        # Pillow reports a TIFF's size upright already.
-        if image.format != "TIFF" and _orientation(image) >= 5:
-            width, height = height, width
-        return Header(width, height, str(image.format))
 
 
 def decode(data: bytes, source: str = "bytes", *, max_pixels: int = MAX_PIXELS) -> Frame:
@@ -139,6 +119,9 @@ def decode(data: bytes, source: str = "bytes", *, max_pixels: int = MAX_PIXELS) 
                 f"the header claims {width}x{height} = {width * height / 1e6:.0f} million pixels, "
                 f"the limit is {max_pixels / 1e6:.0f} million"
             )
+        if _tiff(image, _PLANAR) == 2 and max(_tiff(image, _BITS) or (8,)) > 8:
+            # Pillow decodes it, wrongly and without a word.
+            raise FrameCorrupt("a TIFF of more than 8 bits a sample in separate planes is not read here")
         image.load()
         if _orientation(image) != 1:
             ImageOps.exif_transpose(image, in_place=True)
@@ -164,6 +147,8 @@ def _open(data: bytes) -> Iterator[Image.Image]:
         ) from error
     except Image.DecompressionBombError as error:
         raise FrameTooLarge(f"refused before decoding: {error}") from error
+    except MemoryError as error:
+        raise FrameTooLarge("there is not enough memory to decode it") from error
     except Exception as error:
         # Pillow's parsers raise whatever they trip over in a damaged file: OSError, SyntaxError, struct.error, ...
         raise FrameCorrupt(f"cut off or damaged: {error or type(error).__name__}") from error
@@ -178,6 +163,15 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
+_BITS, _PHOTOMETRIC, _PLANAR = 258, 262, 284
+"""TIFF tags: bits a sample, what zero means, whether the colours lie in planes."""
+
+
+def _tiff(image: Image.Image, tag: int) -> Any:
+    """A TIFF's tag, or None."""
+    return image.tag_v2.get(tag) if isinstance(image, TiffImageFile) else None
+
+
 def _rgb(image: Image.Image) -> Pixels:
     """A loaded picture of any mode as contiguous (h, w, 3) uint8 RGB."""
     if image.mode.startswith("I"):  # 16-bit grey; 32-bit only as Pillow's container of it
@@ -185,6 +179,8 @@ def _rgb(image: Image.Image) -> Pixels:
         if values.size and (values.min() < 0 or values.max() > 0xFFFF):
             raise FrameCorrupt("a grey picture of more than 16 bits a pixel is not read here")
         grey = (values >> 8).astype(np.uint8)
+        if _tiff(image, _PHOTOMETRIC) == 0:  # white is zero, which Pillow minds only up to 8 bits
+            grey = 255 - grey
         return np.ascontiguousarray(np.broadcast_to(grey[..., None], (*grey.shape, 3)))
     if image.mode == "F":
         raise FrameCorrupt("a picture of floating-point pixels is not read here")

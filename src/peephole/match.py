@@ -44,7 +44,7 @@ def match(embeddings: NDArray[np.float32], people: People, threshold: float) -> 
         threshold: largest Euclidean distance that is still the same person.
     """
     if not len(people):
-        return tuple(Match(UNKNOWN, 0.0, float("inf"), None, None) for _ in embeddings)
+        return tuple(Match(UNKNOWN, None, None, None, None) for _ in embeddings)
     names, owner = np.unique(np.array(people.names), return_inverse=True)
     difference = embeddings[:, None, :].astype(np.float64) - people.embeddings[None, :, :]
     to_photo = np.sqrt((difference**2).sum(-1))

@@ -46,9 +46,12 @@ def load_people(
         PeopleError: there is no such folder, nobody in it, or not one usable photo.
     """
     root = Path(folder)
-    if not root.is_dir():
+    if not os.path.isdir(root):  # noqa: PTH112 - unlike Path.is_dir it never raises
         raise PeopleError(f"{root} is not a folder; it should hold a folder of photos for each person")
-    persons = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    try:
+        persons = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    except OSError as error:
+        raise PeopleError(f"{root} cannot be read: {error.strerror or error}") from error
     if not persons:
         raise PeopleError(f"{root} holds no person's folder; put each person's photos into {root}/NAME/")
     names: list[str] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -69,6 +70,14 @@ class Scale:
     max_side: int | None = None
     upsample: int = 0
     min_face: float | None = None
+
+
+def check(min_confidence: float, threshold: float | None) -> None:
+    """Raise a `UsageError` for values that every comparison would answer in the same way."""
+    if math.isnan(min_confidence):
+        raise UsageError("min_confidence must be a number")
+    if threshold is not None and not threshold >= 0:
+        raise UsageError(f"threshold must be a distance of at least 0, not {threshold}")
 
 
 class Pipeline:
@@ -139,6 +148,7 @@ class Pipeline:
             UsageError: an option cannot work.
             ModelError: a model cannot be used.
         """
+        check(min_confidence, threshold)
         clock = clock or StageClock()
         detector = self.detector
         models = dict(detector.models)

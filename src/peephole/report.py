@@ -65,9 +65,8 @@ def _cells(face: Face) -> list[str]:
     if face.embedding is not None and face.match is None:
         cells.append(" ".join(f"{value:+.3f}" for value in face.embedding[:3]) + " ...")
     if face.match is not None:
-        distance = "-" if face.match.nearest is None else f"{face.match.distance:.3f}"
-        margin = "-" if face.match.margin is None else f"{face.match.margin:.3f}"
-        cells += [face.match.name, distance, margin]
+        cells.append(face.match.name)
+        cells += ["-" if value is None else f"{value:.3f}" for value in (face.match.distance, face.match.margin)]
     return cells
 
 

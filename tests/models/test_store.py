@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -134,7 +135,7 @@ def test_a_module_without_a_folder_is_no_package():
 
 
 def test_a_missing_file_is_named(package: store.Asset):
-    with pytest.raises(ModelNotFound, match="face: there is no file .*other.dat"):
+    with pytest.raises(ModelNotFound, match=r"face: there is no file .*other\.dat"):
         store.locate(replace(package, file="other.dat"))
 
 
@@ -382,6 +383,45 @@ def test_a_process_killed_while_preparing_leaves_what_the_next_one_repairs(
         prepared = store.prepare(store.RESNET)
         assert_whole(prepared)
         assert prepared.sha256 == wanted
+
+
+KILLED_WHILE_INSTALLING = """
+import os, pathlib, signal, sys
+from peephole.models import store
+original, left = getattr({holder}, {name!r}), {calls}
+def step(*arguments, **options):
+    global left
+    left -= 1
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original(*arguments, **options)
+setattr({holder}, {name!r}, step)
+store.prepare(store.MMOD)
+"""
+
+
+@pytest.fixture(
+    params=[("pathlib.Path", "write_bytes", 2), ("store.json", "dumps", 1), ("pathlib.Path", "rename", 2)],
+    ids=["between-two-graphs", "before-the-manifest", "after-the-old-folder-is-gone"],
+)
+def killed(request: pytest.FixtureRequest, prepared: store.Prepared) -> store.Prepared:
+    """What was in the cache until one file was damaged and the process that repaired it killed at a given step."""
+    prepared.graphs["tail"].write_bytes(b"garbage")
+    holder, name, calls = request.param
+    child = python(KILLED_WHILE_INSTALLING.format(holder=holder, name=name, calls=calls))
+    child.communicate(timeout=60)
+    assert child.returncode == -signal.SIGKILL
+    return prepared
+
+
+def test_a_process_killed_at_a_given_step_leaves_what_the_next_one_repairs(killed: store.Prepared):
+    assert store.prepare(store.MMOD) == killed
+    assert_whole(killed)
+
+
+def test_the_next_build_sweeps_up_what_a_killed_process_left(killed: store.Prepared, empty: Path):
+    assert store.prepare(store.MMOD) == killed
+    assert contents(empty) == [folder_of(killed).name]
 
 
 def test_a_lock_left_by_a_killed_process_holds_nobody_up(empty: Path):

@@ -33,7 +33,7 @@ PROFILE = Profile(
     ratio=5.0 / 6.0,
     smallest_level=5,
     canvas=Canvas(outer=OUTER, between=BETWEEN),
-    bytes_per_pixel=150.0,
+    bytes_per_pixel=220.0,
     # Multiply-adds of the seven convolutions for each pixel of their input, twice.
     operations_per_pixel=2 * (75 * 16 / 4 + 400 * 32 / 16 + (800 * 32 + 800 * 45 + 1125 * 45 + 1125 * 45 + 3645) / 64),
 )
