@@ -85,6 +85,8 @@ class DlibCnn(_Dlib):
 
     def find(self, pixels: Pixels, min_confidence: float) -> list[tuple[Any, float]]:  # noqa: ARG002
         """Dlib's own call; it reports no confidence of 0 or below."""
+        if min(pixels.shape[:2]) < mmod.STEM_FIELD:  # no cell fits, and below 10 pixels dlib writes outside its canvas
+            return []
         return [(found.rect, found.confidence) for found in self._model(pixels, 0)]
 
 

@@ -179,7 +179,7 @@ class _Reader:
         self.expect(2, "a tensor's version")
         shape = self.integers(4)
         count = int(np.prod([max(size, 0) for size in shape], dtype=object))
-        if min(shape) < 0 or count > MAX_WEIGHTS:
+        if min(shape) < 0 or max(shape) > MAX_WEIGHTS or count > MAX_WEIGHTS or (not count and any(shape)):
             raise self.fail(f"a tensor of {shape}")
         return np.frombuffer(self.take(4 * count), "<f4").reshape(shape)
 
@@ -294,10 +294,15 @@ class _Reader:
             self.real()  # learning rates and weight decays
         epsilon = self.real()
         n = len(means)
-        if len(params) != 2 * n or len(variances) != n or not np.all(variances + epsilon > 0):
+        spread = variances.astype(np.float64) + epsilon
+        if len(params) != 2 * n or len(variances) != n or not np.all(spread > 0):
             raise self.fail(f"{len(params)} parameters in a normalisation of {n} channels")
-        gamma = params[:n] / np.sqrt(variances + epsilon)
-        return Affine(gamma.astype(np.float32), (params[n:] - gamma * means).astype(np.float32))
+        with np.errstate(all="ignore"):  # what does not fit comes out as no finite number
+            scale = params[:n] / np.sqrt(spread)
+            gamma, beta = scale.astype(np.float32), (params[n:] - scale * means).astype(np.float32)
+        if not (np.isfinite(gamma).all() and np.isfinite(beta).all()):
+            raise self.fail("a normalisation by numbers that are not finite")
+        return Affine(gamma, beta)
 
     def affine(self) -> Affine:
         params = self.tensor().ravel()

@@ -6,6 +6,7 @@ convolution of both networks has no padding) and the affine layers. The arithmet
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -102,6 +103,9 @@ def mmod(network: dat.Network) -> dict[str, bytes]:
     strided = [index for index in convolutions if layers[index].stride != (1, 1)]  # type: ignore[union-attr]
     if network.window is None or strided != convolutions[:STEM_CONVOLUTIONS] or len(convolutions) < 5:
         raise ModelDamaged("this network is not an MMOD detector of three strided convolutions and a tail")
+    shapes = [layers[index].weights.shape for index in convolutions]  # type: ignore[union-attr]
+    if any(one[0] != next_[1] for one, next_ in itertools.pairwise(shapes)) or shapes[-1][0] != 1:
+        raise ModelDamaged("the detector's convolutions do not fit each other, or give more than one score")
     cut = convolutions[STEM_CONVOLUTIONS]
 
     stem = _Builder("pixels")
@@ -147,7 +151,7 @@ def _shrink() -> bytes:
     )
 
 
-def resnet(network: dat.Network) -> dict[str, bytes]:
+def resnet(network: dat.Network) -> dict[str, bytes]:  # noqa: C901 - a flat list, a case a layer
     """The ResNet recognizer: (n, 150, 150, 3) uint8 RGB chips → (n, 128) float32, in one graph, ``embed``.
 
     Raises:
@@ -161,6 +165,8 @@ def resnet(network: dat.Network) -> dict[str, bytes]:
     shape = (3, rows, columns)
     tagged: list[tuple[str, tuple[int, int, int]]] = []
     for layer in _folded(network):
+        if min(shape) < 1 or not _fits(layer, shape, len(tagged)):
+            raise ModelDamaged(f"a {type(layer).__name__} layer does not fit the {shape} before it")
         match layer:
             case dat.Convolution():
                 graph.convolution(layer)
@@ -210,8 +216,8 @@ def _folded(network: dat.Network) -> list[dat.Layer]:
             layers.append(layer)
             continue
         before = layers[-1] if layers else None
-        if not isinstance(before, dat.Convolution):
-            raise ModelDamaged("an affine layer stands behind something that is no convolution")
+        if not isinstance(before, dat.Convolution) or len(before.weights) != len(layer.gamma):
+            raise ModelDamaged("an affine layer stands behind something that is no convolution of its width")
         layers[-1] = replace(
             before,
             weights=before.weights * layer.gamma[:, None, None, None],
@@ -257,6 +263,20 @@ def _chain(graph: _Builder, layers: Sequence[dat.Layer]) -> None:
             graph.node("Relu")
         else:
             raise ModelDamaged(f"a {type(layer).__name__} layer has no place in a detector")
+
+
+def _fits(layer: dat.Layer, shape: tuple[int, int, int], tags: int) -> bool:
+    """Whether a recognizer's layer can stand behind data of a shape, (channels, rows, columns), and so many tags."""
+    match layer:
+        case dat.Convolution():
+            return bool(layer.weights.shape[1] == shape[0])
+        case dat.Skip():
+            return tags >= 2
+        case dat.AddTagged():
+            return tags >= 1
+        case dat.FullyConnected():
+            return bool(len(layer.weights) == shape[0] * shape[1] * shape[2])
+    return True
 
 
 def _reduced(

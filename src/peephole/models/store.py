@@ -10,6 +10,7 @@ import importlib.util
 import json
 import logging
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ class Asset:
         file: path inside the package.
         sha256: of the file as published.
         licence: of the weights, as their author states it.
+        graphs: what is built from it.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Asset:
     file: str
     sha256: str
     licence: str
+    graphs: tuple[str, ...] = ()
 
 
 MMOD = Asset(
@@ -51,6 +54,7 @@ MMOD = Asset(
     "models/mmod_human_face_detector.dat",
     "4cb19393e2fbaf2b1609a9319ad5386618c886a6234ec1b971f3e87c85d87fe6",
     "CC0-1.0",
+    ("stem", "tail", "shrink"),
 )
 RESNET = Asset(
     "resnet",
@@ -58,6 +62,7 @@ RESNET = Asset(
     "models/dlib_face_recognition_resnet_model_v1.dat",
     "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
     "CC0-1.0",
+    ("embed",),
 )
 LANDMARKS = Asset(
     "landmarks5",
@@ -109,7 +114,10 @@ def locate(asset: Asset) -> Path:
     if not folders:
         raise ModelNotFound(f"{asset.name}: the package {asset.package} is not installed; it carries {asset.file}")
     path = Path(folders[0]) / asset.file
-    found = _sha256(path, asset.name)
+    try:
+        found = _sha256(path, asset.name)
+    except OSError as error:
+        raise ModelError(f"{asset.name}: {path} cannot be read: {error.strerror or error}") from error
     if found != asset.sha256:
         raise ModelDamaged(f"{asset.name}: {path} has SHA-256 {found}, not {asset.sha256} as published")
     return path
@@ -169,6 +177,8 @@ def _locked(path: Path) -> Iterator[None]:
 
 def _install(graphs: dict[str, bytes], folder: Path) -> None:
     """Write graphs and manifest beside ``folder`` and move them there in one step, in place of damaged ones."""
+    for stale in folder.parent.glob(f".{folder.name}-*"):  # a killed process left it; the lock is held
+        shutil.rmtree(stale, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
         new = Path(temporary) / "new"
         new.mkdir()
@@ -184,6 +194,9 @@ def _install(graphs: dict[str, bytes], folder: Path) -> None:
         new.rename(folder)
 
 
+_UNUSABLE = (ModelNotFound, IsADirectoryError, NotADirectoryError, RecursionError)
+
+
 def _load(asset: Asset, folder: Path) -> Prepared | None:
     """What the cache holds, or None where it holds nothing usable."""
     try:
@@ -193,10 +206,10 @@ def _load(asset: Asset, folder: Path) -> Prepared | None:
         found = {name: _sha256(path, asset.name) for name, path in paths.items()}
     except FileNotFoundError:
         return None
-    except (ModelNotFound, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (*_UNUSABLE, ValueError, KeyError, TypeError, AttributeError) as error:
         log.warning("%s: %s is damaged (%s) and is built anew", asset.name, folder, error)
         return None
-    if found != wanted:
+    if found != wanted or set(wanted) != set(asset.graphs):
         log.warning("%s: %s does not match its manifest and is built anew", asset.name, folder)
         return None
     return Prepared(asset, paths, found)
