@@ -32,26 +32,28 @@ class Landmarker:
     def find(self, frame: Frame, faces: Faces) -> NDArray[np.float64]:
         """Landmarks of each face in native pixels, (n, 5, 2)."""
         found = np.zeros((len(faces), 5, 2))
-        for index, (left, top, right, bottom) in enumerate(round_boxes(faces.boxes).tolist()):
+        boxes = frame.to_native.inverse().boxes(faces.boxes)
+        for index, (left, top, right, bottom) in enumerate(round_boxes(boxes).tolist()):
             rectangle = self._dlib.rectangle(left, top, right - 1, bottom - 1)
             shape = self._predictor(frame.pixels, rectangle)
             # dlib names a pixel by its index, so its centre is half a pixel further.
             found[index] = [(part.x + 0.5, part.y + 0.5) for part in shape.parts()]
-        return found
+        return frame.to_native.points(found)
 
 
 def cut_chips(frame: Frame, landmarks: NDArray[np.float64], template: Points, side: int) -> Pixels:
     """One upright square a face, cut from the frame's own pixels: (n, side, side, 3) uint8 RGB.
 
     Args:
-        frame: at its native size; chips from a shrunk copy would have lost what the recognizer looks at.
+        frame: as large as it was decoded; chips from a shrunk copy would have lost what the recognizer looks at.
         landmarks: (n, points, 2) native pixels.
         template: where the landmarks should lie on the chip, (points, 2) chip pixels.
         side: of the chip, in pixels.
     """
     chips = np.zeros((len(landmarks), side, side, 3), np.uint8)
     for chip, points in zip(chips, landmarks, strict=True):
-        chip[:] = warp(frame.pixels, Transform.similarity(points, template), (side, side))
+        to_chip = frame.to_native.then(Transform.similarity(points, template))
+        chip[:] = warp(frame.pixels, to_chip, (side, side))
     return chips
 
 

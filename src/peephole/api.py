@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TypedDict
 
-from .detectors import profile
 from .frame import Frame, Source
 from .geometry import round_boxes
 from .match import People
@@ -16,7 +15,6 @@ from .people import load_people as _load_people
 from .people import pictures
 from .pipeline import Analysis, Pipeline, Scale
 from .planner import Plan, Size
-from .planner import plan as _plan
 
 CLASSIC_SIDE = 720
 CLASSIC_UPSAMPLE = 1
@@ -33,8 +31,8 @@ class ClassicFace(TypedDict):
 
 
 @functools.lru_cache(maxsize=8)
-def _pipeline(detector: str, recognizer: str, threads: int | None) -> Pipeline:
-    return Pipeline(detector, recognizer, threads=threads)
+def _pipeline(detector: str, recognizer: str, threads: int | None, memory: int | str | None) -> Pipeline:
+    return Pipeline(detector, recognizer, threads=threads, memory=memory)
 
 
 def detect(
@@ -44,8 +42,10 @@ def detect(
     max_side: int | None = None,
     upsample: int = 0,
     min_face: float | None = None,
+    max_face: float | None = None,
     min_confidence: float = 0.0,
     threads: int | None = None,
+    memory: int | str | None = None,
 ) -> Analysis:
     """Where the faces are.
 
@@ -55,14 +55,18 @@ def detect(
         max_side: shrink the frame so that its longer side has at most this many pixels; never enlarges.
         upsample: double the sides this many times after shrinking.
         min_face: choose the scale for faces of this many native pixels instead of ``max_side``.
+        max_face: leave out the levels on which only faces larger than this show, in native pixels.
         min_confidence: boxes at or below it are left out.
         threads: compute threads; by default one a processor that this process may use.
+        memory: what the whole process may take, in bytes or as "256MiB"; by default what is found, see
+            `peephole.memory.find_budget`. Where it is too small for the wanted detail, the plan is coarsened and says
+            so.
 
     Raises:
         FrameError, UsageError, ModelError: see `peephole.errors`.
     """
-    return _pipeline(detector, "resnet", threads).analyse(
-        image, scale=Scale(max_side, upsample, min_face), min_confidence=min_confidence
+    return _pipeline(detector, "resnet", threads, memory).analyse(
+        image, scale=Scale(max_side, upsample, min_face, max_face), min_confidence=min_confidence
     )
 
 
@@ -74,12 +78,14 @@ def embed(
     max_side: int | None = None,
     upsample: int = 0,
     min_face: float | None = None,
+    max_face: float | None = None,
     min_confidence: float = 0.0,
     threads: int | None = None,
+    memory: int | str | None = None,
 ) -> Analysis:
     """Where the faces are, with landmarks and a vector each; see `detect` for the arguments."""
-    return _pipeline(detector, recognizer, threads).analyse(
-        image, scale=Scale(max_side, upsample, min_face), min_confidence=min_confidence, embed=True
+    return _pipeline(detector, recognizer, threads, memory).analyse(
+        image, scale=Scale(max_side, upsample, min_face, max_face), min_confidence=min_confidence, embed=True
     )
 
 
@@ -93,8 +99,10 @@ def label(
     max_side: int | None = None,
     upsample: int = 0,
     min_face: float | None = None,
+    max_face: float | None = None,
     min_confidence: float = 0.0,
     threads: int | None = None,
+    memory: int | str | None = None,
 ) -> Analysis:
     """Whose faces they are.
 
@@ -103,14 +111,14 @@ def label(
         people: what `load_people` returned, or the folder for it, ``DIR/NAME/*.jpg``. A folder is read again only
             when a photo in it has changed.
         threshold: largest Euclidean distance that is still the same person; by default 0.6, dlib's convention.
-        detector, recognizer, max_side, upsample, min_face, min_confidence, threads: see `detect`.
+        detector, recognizer, max_side, upsample, min_face, max_face, min_confidence, threads, memory: see `detect`.
 
     Raises:
         PeopleError: the folder cannot be used.
         FrameError, UsageError, ModelError: see `peephole.errors`.
     """
-    scale = Scale(max_side, upsample, min_face)
-    pipeline = _pipeline(detector, recognizer, threads)
+    scale = Scale(max_side, upsample, min_face, max_face)
+    pipeline = _pipeline(detector, recognizer, threads, memory)
     known = people
     if not isinstance(known, People):
         known = _known(pipeline, Path(known), _state(Path(known)), scale, min_confidence)
@@ -125,12 +133,16 @@ def load_people(
     max_side: int | None = None,
     upsample: int = 0,
     min_face: float | None = None,
+    max_face: float | None = None,
     min_confidence: float = 0.0,
     threads: int | None = None,
+    memory: int | str | None = None,
 ) -> People:
     """The people of a folder, ``DIR/NAME/*.jpg``; see `peephole.people.load_people` and `detect`."""
-    pipeline = _pipeline(detector, recognizer, threads)
-    return _load_people(folder, pipeline, scale=Scale(max_side, upsample, min_face), min_confidence=min_confidence)
+    pipeline = _pipeline(detector, recognizer, threads, memory)
+    return _load_people(
+        folder, pipeline, scale=Scale(max_side, upsample, min_face, max_face), min_confidence=min_confidence
+    )
 
 
 def plan(
@@ -140,9 +152,17 @@ def plan(
     max_side: int | None = None,
     upsample: int = 0,
     min_face: float | None = None,
+    max_face: float | None = None,
+    memory: int | str | None = None,
+    reducible: bool = True,
 ) -> Plan:
-    """How a detector would look at a frame of (width, height); loads no model. See `detect` for the arguments."""
-    return _plan(size, profile(detector), max_side=max_side, upsample=upsample, min_face=min_face)
+    """How a detector would look at a frame of (width, height), within the memory budget.
+
+    Loads the detector, to know what the process takes before any frame. See `detect` for the arguments; ``reducible``
+    says that the frame is a JPEG, which can be decoded at a part of its size.
+    """
+    pipeline = _pipeline(detector, "resnet", None, memory)
+    return pipeline.plan(size, Scale(max_side, upsample, min_face, max_face), reducible=reducible, encoded=1)
 
 
 def detect_faces(

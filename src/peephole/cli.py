@@ -85,6 +85,13 @@ scale_options = _options(
         type=float,
         help="Choose the scale for faces this wide, in native pixels; enlarges only as --upsample allows.",
     ),
+    click.option("--max-face", type=float, help="Leave out what finds only faces wider than this, in native pixels."),
+    click.option(
+        "--memory",
+        metavar="SIZE",
+        help="What the whole process may take, as 256MiB.  [default: $PEEPHOLE_MEMORY, or what the cgroup and the "
+        "machine leave]",
+    ),
 )
 frame_options = _options(
     click.argument("images", nargs=-1, required=True, metavar="FILE|DIR|-..."),
@@ -162,7 +169,8 @@ def plan(size: str, as_json: bool, **options: Any) -> None:
     if not (separator and width.isdecimal() and height.isdecimal()):
         raise UsageError(f"--size takes WIDTHxHEIGHT in pixels, as 1536x1536, not {size!r}")
     planned = api.plan((int(width), int(height)), **options)
-    click.echo(json.dumps(planned.to_dict()) if as_json else report.describe_plan(planned))
+    pipeline = api._pipeline(options["detector"], "resnet", None, options["memory"])
+    click.echo(json.dumps(planned.to_dict()) if as_json else report.describe_plan(planned, pipeline))
 
 
 @main.command()
@@ -191,6 +199,8 @@ class _Job:
     max_side: int | None
     upsample: int
     min_face: float | None
+    max_face: float | None
+    memory: str | None
     min_confidence: float
     threads: int | None
     jsonl: bool
@@ -229,15 +239,15 @@ def _inputs(images: Sequence[str]) -> list[_Input]:
 def _run(job: _Job) -> None:
     """Look at every image, print a result each, and exit with the status that the contract gives."""
     from . import pipeline, planner
-    from .frame import decode, load
+    from .frame import load, snapshot
     from .pipeline import Pipeline, Scale
     from .report import FaceTable
     from .timings import StageClock, TimingLog
 
-    scale = Scale(job.max_side, job.upsample, job.min_face)
-    planner.check((1, 1), job.max_side, job.upsample, job.min_face)
+    scale = Scale(job.max_side, job.upsample, job.min_face, job.max_face)
+    planner.check((1, 1), job.max_side, job.upsample, job.min_face, job.max_face)
     pipeline.check(job.min_confidence, job.threshold)
-    looking = Pipeline(job.detector, job.recognizer, threads=job.threads)
+    looking = Pipeline(job.detector, job.recognizer, threads=job.threads, memory=job.memory)
     inputs = _inputs(job.images)
     drawings = _Drawings(Path(job.draw), inputs) if job.draw else None
     log = TimingLog(job.timings) if job.timings else None
@@ -263,15 +273,17 @@ def _run(job: _Job) -> None:
                 if each.error:
                     raise each.error
                 with clock.stage("decode"):
-                    frame = decode(_stdin() if each.name == STDIN else load(each.name), each.name)
+                    opened = snapshot(_stdin() if each.name == STDIN else load(each.name), each.name)
+                frames: list[Frame] = []
                 analysis = looking.analyse(
-                    frame,
+                    opened,
                     scale=scale,
                     min_confidence=job.min_confidence,
                     embed=job.embed,
                     people=people,
                     threshold=job.threshold,
                     clock=clock,
+                    keep=frames.append if drawings else None,
                 )
             except FrameError as error:
                 failed = True
@@ -281,7 +293,7 @@ def _run(job: _Job) -> None:
             else:
                 say([json.dumps(analysis.to_dict())] if job.jsonl else table.rows(analysis))
                 if drawings:
-                    failed |= not drawings.write(frame, analysis.faces)
+                    failed |= not drawings.write(frames.pop(), analysis.faces)
                 if log:
                     log.frame(analysis)
             advance()

@@ -19,11 +19,13 @@ def annotate(frame: Frame, faces: Faces) -> Image.Image:
     draw = ImageDraw.Draw(image)
     unit = max(1, round(max(frame.size) / 500))
     font = ImageFont.load_default(size=max(10, 8 * unit))
-    for face, (left, top, right, bottom) in zip(faces, round_boxes(faces.boxes).tolist(), strict=True):
+    to_pixels = frame.to_native.inverse()  # a frame may have been decoded smaller than the snapshot is
+    boxes = round_boxes(to_pixels.boxes(faces.boxes)).tolist()
+    for face, (left, top, right, bottom) in zip(faces, boxes, strict=True):
         colour, text = _style(face)
         draw.rectangle((left, top, right - 1, bottom - 1), outline=colour, width=unit)
         if face.landmarks is not None:
-            for x, y in face.landmarks:
+            for x, y in to_pixels.points(face.landmarks):
                 draw.ellipse((x - unit, y - unit, x + unit, y + unit), fill=colour)
         _, _, width, height = draw.textbbox((0, 0), text, font=font)
         x = min(max(left, 0), max(0, frame.width - width - 2 * unit))

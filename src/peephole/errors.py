@@ -8,7 +8,8 @@
     │   ├── FrameEmpty        no bytes at all
     │   ├── FrameNotAPicture  bytes in no picture format that is read here
     │   ├── FrameCorrupt      a picture that is cut off or damaged
-    │   └── FrameTooLarge     more pixels than the limit, refused before any is decoded
+    │   ├── FrameTooLarge     more pixels than the limit, refused before any is decoded
+    │   └── BudgetTooSmall    not even the coarsest plan fits into the memory budget
     ├── ModelError            a model's file cannot be used
     │   ├── ModelNotFound     the file, or the package that carries it, is not there
     │   └── ModelDamaged      its bytes are not what they should be
@@ -75,6 +76,20 @@ class FrameTooLarge(FrameError):
     """The header claims more pixels than the limit."""
 
     kind = "too-large"
+
+
+class BudgetTooSmall(FrameError):
+    """Not even the coarsest plan for this frame fits into the memory budget.
+
+    Attributes:
+        needed: bytes above the program's own that would do.
+    """
+
+    kind = "budget-too-small"
+
+    def __init__(self, message: str, *, needed: int) -> None:
+        super().__init__(message)
+        self.needed = needed
 
 
 class ModelError(PeepholeError):

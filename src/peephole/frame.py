@@ -27,6 +27,7 @@ from .errors import (
     FrameUnreadable,
     UsageError,
 )
+from .geometry import IDENTITY, Transform
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 """What is decoded, under Pillow's names. Nothing else is even tried: every parser is a surface to attack."""
@@ -34,11 +35,14 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 """Which files of a folder count as pictures."""
 
+COPIED_ROWS = 64
+
 MAX_PIXELS = 160_000_000
 """Largest frame that is decoded, in pixels: the 108 million of 12000 x 9000 pass, a decompression bomb doesn't."""
 
 Pixels = NDArray[np.uint8]
 Source = str | os.PathLike[str] | bytes | Pixels
+Size = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +52,18 @@ class Frame:
     Attributes:
         pixels: (height, width, 3) uint8 RGB, contiguous.
         source: where it came from, for messages and logs.
+        native_size: (width, height) of the snapshot; the pixels' own unless it was decoded smaller.
+        to_native: its pixels → native pixels.
     """
 
     pixels: Pixels
     source: str = "array"
+    native_size: Size = (0, 0)
+    to_native: Transform = IDENTITY
+
+    def __post_init__(self) -> None:
+        if self.native_size == (0, 0):
+            object.__setattr__(self, "native_size", self.size)
 
     @property
     def width(self) -> int:
@@ -69,6 +81,41 @@ class Frame:
         return self.width, self.height
 
 
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """An encoded picture and what it says of itself before any pixel is decoded.
+
+    Attributes:
+        data: its bytes.
+        source: where it came from, for messages and logs.
+        size: (width, height) upright for a JPEG; for the other formats as stored.
+        reducible: it can be decoded at 1/2, 1/4 or 1/8 of its sides.
+    """
+
+    data: bytes
+    source: str
+    size: Size
+    reducible: bool
+
+    def decode(self, reduction: int = 1) -> Frame:
+        """The frame; see `decode`."""
+        return decode(self.data, self.source, max_pixels=self.size[0] * self.size[1], reduction=reduction)
+
+
+def snapshot(data: bytes, source: str = "bytes", *, max_pixels: int = MAX_PIXELS) -> Snapshot:
+    """Read a picture's header; its size is checked here, and no pixel is decoded.
+
+    Raises:
+        FrameEmpty, FrameNotAPicture, FrameCorrupt, FrameTooLarge: what was wrong with the bytes.
+    """
+    with _open(data) as image:
+        _check_size(image, max_pixels)
+        jpeg = image.format in ("JPEG", "MPO")
+        # The other formats' orientation may stand behind the pixels: looking for it would decode them.
+        turned = jpeg and _orientation(image) >= 5
+        return Snapshot(data, source, image.size[::-1] if turned else image.size, jpeg)
+
+
 def read(source: Source | Frame, *, max_pixels: int = MAX_PIXELS) -> Frame:
     """Decode a picture: a path, its encoded bytes, or an (h, w, 3) uint8 RGB array, which is taken as it is.
 
@@ -80,14 +127,20 @@ def read(source: Source | Frame, *, max_pixels: int = MAX_PIXELS) -> Frame:
         FrameError: one of its kinds; see `peephole.errors`.
         UsageError: an array of another shape or type.
     """
-    if isinstance(source, Frame):
+    opened = open_source(source, max_pixels=max_pixels)
+    return opened if isinstance(opened, Frame) else opened.decode()
+
+
+def open_source(source: Source | Frame | Snapshot, *, max_pixels: int = MAX_PIXELS) -> Snapshot | Frame:
+    """What there is to look at: an encoded picture with its header read, or pixels as they are; see `read`."""
+    if isinstance(source, (Frame, Snapshot)):
         return source
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, bytes):
-        return decode(source, "bytes", max_pixels=max_pixels)
+        return snapshot(source, max_pixels=max_pixels)
     name = os.fspath(source)
-    return decode(load(name), name, max_pixels=max_pixels)
+    return snapshot(load(name), name, max_pixels=max_pixels)
 
 
 def load(path: str | os.PathLike[str]) -> bytes:
@@ -106,26 +159,49 @@ def load(path: str | os.PathLike[str]) -> bytes:
         raise FrameUnreadable(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
-def decode(data: bytes, source: str = "bytes", *, max_pixels: int = MAX_PIXELS) -> Frame:
+def decode(data: bytes, source: str = "bytes", *, max_pixels: int = MAX_PIXELS, reduction: int = 1) -> Frame:
     """Decode a picture's bytes; see `read`.
+
+    Args:
+        data: the encoded picture.
+        source: where it came from.
+        max_pixels: the largest native size that is decoded.
+        reduction: 2, 4 or 8 decodes a JPEG at that part of its sides, rounded up; other formats take no notice.
 
     Raises:
         FrameEmpty, FrameNotAPicture, FrameCorrupt, FrameTooLarge: what was wrong with them.
     """
     with _open(data) as image:
+        _check_size(image, max_pixels)
         width, height = image.size
-        if width * height > max_pixels:
-            raise FrameTooLarge(
-                f"the header claims {width}x{height} = {width * height / 1e6:.0f} million pixels, "
-                f"the limit is {max_pixels / 1e6:.0f} million"
-            )
+        if reduction > 1:
+            image.draft(None, (max(1, width // reduction), max(1, height // reduction)))
+        factor = next(each for each in (1, 2, 4, 8) if -(-width // each) == image.size[0])
         if _tiff(image, _PLANAR) == 2 and max(_tiff(image, _BITS) or (8,)) > 8:
             # Pillow decodes it, wrongly and without a word.
             raise FrameCorrupt("a TIFF of more than 8 bits a sample in separate planes is not read here")
         image.load()
-        if _orientation(image) != 1:
+        orientation = _orientation(image)
+        if orientation != 1:
             ImageOps.exif_transpose(image, in_place=True)
-        return Frame(_rgb(image), source)
+        pixels = _rgb(image)
+        if factor == 1:
+            return Frame(pixels, source)
+        # A reduced picture's last column and row stand for less than a whole block. Where the orientation turns them
+        # to the front, the frame begins with that rest.
+        native = (height, width) if orientation >= 5 else (width, height)
+        x, y = (native[0] - factor * pixels.shape[1], native[1] - factor * pixels.shape[0])
+        x, y = (x if orientation in (2, 3, 6, 7) else 0, y if orientation in (3, 4, 7, 8) else 0)
+        return Frame(pixels, source, native, Transform.scale(factor, factor).then(Transform.offset(x, y)))
+
+
+def _check_size(image: Image.Image, max_pixels: int) -> None:
+    width, height = image.size
+    if width * height > max_pixels:
+        raise FrameTooLarge(
+            f"the header claims {width}x{height} = {width * height / 1e6:.0f} million pixels, "
+            f"the limit is {max_pixels / 1e6:.0f} million"
+        )
 
 
 @contextmanager
@@ -184,7 +260,14 @@ def _rgb(image: Image.Image) -> Pixels:
         return np.ascontiguousarray(np.broadcast_to(grey[..., None], (*grey.shape, 3)))
     if image.mode == "F":
         raise FrameCorrupt("a picture of floating-point pixels is not read here")
-    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+    if image.mode != "RGB":
+        image = image.convert("RGB")
+    # A few rows at a time: in one go Pillow would hand over a copy of a copy.
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, COPIED_ROWS):
+        bottom = min(top + COPIED_ROWS, image.height)
+        pixels[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)))
+    return pixels
 
 
 def _from_array(array: NDArray[Any]) -> Frame:

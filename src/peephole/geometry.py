@@ -132,6 +132,9 @@ class Transform:
         return {name: getattr(self, name) for name in ("a", "b", "c", "d", "e", "f")}
 
 
+IDENTITY = Transform()
+
+
 def round_boxes(boxes: ArrayLike) -> NDArray[np.int64]:
     """Boxes, (n, 4) float, to whole pixels: to the nearest edge, halves towards the bottom right.
 

@@ -4,23 +4,44 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from . import pyramid
+from . import planner
 from .align import Landmarker, cut_chips
 from .detectors import Detector, open_detector
-from .errors import UsageError
+from .errors import BudgetTooSmall, UsageError
 from .faces import Face, Faces
-from .frame import Frame, Source, read
+from .frame import Frame, Snapshot, Source, open_source
 from .geometry import suppress
 from .match import People, match
-from .planner import Plan, plan
+from .memory import Budget, current_rss, find_budget, parse_size, peak_rss, reset_peak, return_what_is_freed
+from .planner import Plan, Size
 from .recognizers import Recognizer, open_recognizer
 from .timings import StageClock
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Resident memory of the whole process for one frame, in bytes.
+
+    Attributes:
+        budget: what it may take.
+        predicted: the peak that the plan foresaw.
+        measured: the peak that it had; since the process began, where the system does not let it be reset.
+    """
+
+    budget: int
+    predicted: int
+    measured: int
+
+    def to_dict(self) -> dict[str, float]:
+        """In 10^6 bytes, as results and logs have it."""
+        return {f"{name}_mb": round(getattr(self, name) / 1e6, 1) for name in ("budget", "predicted", "measured")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +53,7 @@ class Analysis:
         width, height: of the frame, native pixels.
         faces: in native pixels.
         plan: how the frame was looked at.
+        memory: what was allowed, predicted and measured.
         timings_ms: milliseconds by stage, in their order.
         models: SHA-256 of every model file that took part, by name.
     """
@@ -41,6 +63,7 @@ class Analysis:
     height: int
     faces: Faces
     plan: Plan
+    memory: Memory
     timings_ms: dict[str, float]
     models: dict[str, str]
 
@@ -58,6 +81,7 @@ class Analysis:
             "height": self.height,
             "faces": [face.to_dict() for face in self.faces],
             "plan": self.plan.to_dict(),
+            "memory": self.memory.to_dict(),
             "timings_ms": self.timings_ms,
             "models": self.models,
         }
@@ -70,6 +94,7 @@ class Scale:
     max_side: int | None = None
     upsample: int = 0
     min_face: float | None = None
+    max_face: float | None = None
 
 
 def check(min_confidence: float, threshold: float | None) -> None:
@@ -89,6 +114,7 @@ class Pipeline:
         recognizer: str | Recognizer = "resnet",
         *,
         threads: int | None = None,
+        memory: int | str | None = None,
     ) -> None:
         """Choose the models, by name or ready made.
 
@@ -96,34 +122,83 @@ class Pipeline:
             detector: see `detectors.open_detector`.
             recognizer: see `recognizers.open_recognizer`.
             threads: compute threads, at least 1; by default one a processor that this process may use.
+            memory: what the whole process may take, in bytes or as "256MiB"; by default what is found, see
+                `memory.find_budget`.
 
         Raises:
-            UsageError: ``threads`` is below 1.
+            UsageError: ``threads`` is below 1, or ``memory`` is no size.
         """
         if threads is not None and threads < 1:
             raise UsageError(f"threads must be at least 1, not {threads}")
         self._detector, self._recognizer, self._threads = detector, recognizer, threads
+        self._requested = None if memory is None else parse_size(memory)
+        self.floor = 0
+        """Bytes that the process has with its models loaded, before it looks at a frame; grows with each model."""
+        return_what_is_freed()
+
+    @functools.cached_property
+    def budget(self) -> Budget:
+        """What the whole process may take, found when first needed."""
+        return find_budget(self._requested)
 
     @functools.cached_property
     def detector(self) -> Detector:
         """The detector, loaded on first use."""
         chosen = self._detector
-        return open_detector(chosen, threads=self._threads) if isinstance(chosen, str) else chosen
+        with self._loading():
+            return open_detector(chosen, threads=self._threads) if isinstance(chosen, str) else chosen
 
     @functools.cached_property
     def landmarker(self) -> Landmarker:
         """The landmarker, loaded on first use."""
-        return Landmarker()
+        with self._loading():
+            return Landmarker()
 
     @functools.cached_property
     def recognizer(self) -> Recognizer:
         """The recognizer, loaded on first use."""
         chosen = self._recognizer
-        return open_recognizer(chosen, threads=self._threads) if isinstance(chosen, str) else chosen
+        with self._loading():
+            return open_recognizer(chosen, threads=self._threads) if isinstance(chosen, str) else chosen
+
+    @contextmanager
+    def _loading(self) -> Iterator[None]:
+        """Add what a model takes to the floor: what the process has before it looks at a frame."""
+        before = current_rss() if self.floor else 0
+        yield
+        self.floor += max(current_rss() - before, 0)
+
+    def plan(self, frame: Size, scale: Scale = Scale(), *, reducible: bool = False, encoded: int = 0) -> Plan:
+        """Plan a frame within the budget; see `planner.plan`.
+
+        Raises:
+            BudgetTooSmall: not even the coarsest plan fits; the message names the least budget that would do.
+        """
+        profile = self.detector.profile
+        room = self.budget.bytes - self.floor
+        try:
+            return planner.plan(
+                frame,
+                profile,
+                max_side=scale.max_side,
+                upsample=scale.upsample,
+                min_face=scale.min_face,
+                max_face=scale.max_face,
+                room=room,
+                reducible=reducible,
+                encoded=encoded,
+            )
+        except BudgetTooSmall as error:
+            least = math.ceil((self.floor + error.needed) / 2**20)
+            raise BudgetTooSmall(
+                f"a {frame[0]}x{frame[1]} frame needs a memory budget of at least {least} MiB; there are "
+                f"{self.budget.bytes / 2**20:.0f} MiB: {self.budget.source}",
+                needed=least * 2**20,
+            ) from error
 
     def analyse(
         self,
-        source: Source | Frame,
+        source: Source | Snapshot | Frame,
         *,
         scale: Scale = Scale(),
         min_confidence: float = 0.0,
@@ -131,6 +206,7 @@ class Pipeline:
         people: People | None = None,
         threshold: float | None = None,
         clock: StageClock | None = None,
+        keep: Callable[[Frame], object] | None = None,
     ) -> Analysis:
         """Look at one frame.
 
@@ -142,6 +218,7 @@ class Pipeline:
             people: also say who it is; implies ``embed``.
             threshold: largest Euclidean distance that is the same person; by default the recognizer's convention.
             clock: the caller's, where it has timed stages of its own already.
+            keep: called with the decoded frame, for a caller that wants to draw on it.
 
         Raises:
             FrameError: the frame cannot be looked at.
@@ -150,31 +227,36 @@ class Pipeline:
         """
         check(min_confidence, threshold)
         clock = clock or StageClock()
+        embed = embed or people is not None
         detector = self.detector
         models = dict(detector.models)
+        if embed:
+            landmarker, recognizer = self.landmarker, self.recognizer
+            models |= landmarker.models | recognizer.models
+        reset_peak()
 
         with clock.stage("decode"):
-            frame = read(source)
+            opened = open_source(source)
         with clock.stage("plan"):
-            planned = plan(
-                frame.size,
-                detector.profile,
-                max_side=scale.max_side,
-                upsample=scale.upsample,
-                min_face=scale.min_face,
-            )
+            if isinstance(opened, Snapshot):
+                planned = self.plan(opened.size, scale, reducible=opened.reducible, encoded=len(opened.data))
+            else:
+                planned = self.plan(opened.native_size, scale)
+        with clock.stage("decode"):
+            frame = opened.decode(planned.reduction) if isinstance(opened, Snapshot) else opened
+        if frame.native_size != planned.frame:  # turned by an orientation that stood behind the pixels
+            planned = self.plan(frame.native_size, scale)
+        if keep:
+            keep(frame)
         with clock.stage("detect"):
-            images = pyramid.images(frame, planned, detector.shrink)
-            candidates = list(detector.scan(planned, images, min_confidence))
+            candidates = list(detector.scan(frame.pixels, planned, min_confidence))
         with clock.stage("map"):  # the one place where coordinates become native
             boxes = np.concatenate([level.to_native.boxes(boxes) for level, boxes, _ in candidates])
             confidence = np.concatenate([scores for _, _, scores in candidates])
             kept = suppress(boxes, confidence, detector.nms_overlap, detector.nms_covered)
             faces = Faces(boxes[kept], confidence[kept])
 
-        if embed or people is not None:
-            landmarker, recognizer = self.landmarker, self.recognizer
-            models |= landmarker.models | recognizer.models
+        if embed:
             with clock.stage("align"):
                 landmarks = landmarker.find(frame, faces)
                 chips = cut_chips(frame, landmarks, recognizer.template, recognizer.side)
@@ -186,4 +268,6 @@ class Pipeline:
                     limit = recognizer.threshold if threshold is None else threshold
                     faces = replace(faces, matches=match(embeddings, people, limit))
 
-        return Analysis(frame.source, frame.width, frame.height, faces, planned, clock.rounded(), models)
+        memory = Memory(self.budget.bytes, self.floor + math.ceil(planned.bytes), peak_rss())
+        width, height = frame.native_size
+        return Analysis(frame.source, width, height, faces, planned, memory, clock.rounded(), models)

@@ -3,16 +3,36 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from .errors import UsageError
+from .errors import BudgetTooSmall, UsageError
 from .geometry import Transform
 
 Size = tuple[int, int]
 """(width, height) in pixels."""
 
 MAX_UPSAMPLE = 4
+SAME = 1.001
+"""Two sizes of a face that differ by less are the same: sides are rounded to whole pixels."""
+BAND = 64
+"""Rows of a level that are made at once. Fixed, so that every pixel comes out the same however many are asked for."""
+KEPT_BANDS = 8
+"""Bands of the first level that are kept: a strip and the level below ask for the same rows."""
+REDUCTIONS = (1, 2, 4, 8)
+"""What a JPEG's sides can be divided by while it is decoded."""
+DECODE_BYTES_PER_PIXEL = 7.0
+"""Pillow's four bytes a pixel and the frame's three are there together for a moment."""
+FRAME_BYTES_PER_PIXEL = 3.0
+ALLOCATOR = 1.05
+"""What the C library's bookkeeping and rounding add to large blocks."""
+OVERHEAD = 5e6
+"""Bytes that any frame takes, however small: stacks, the first run's allocations, slack."""
+COARSER = 5 / 6
+"""How far the scale goes down at a time where the room is too small."""
+LARGER = 6 / 5
+"""A level finds faces up to this much larger than its smallest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +44,48 @@ class Canvas:
 
     outer: int
     between: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tiling:
+    """How much of the canvas is computed at once, in cells of the score map.
+
+    Attributes:
+        strip: rows of features that the stem makes at once.
+        rows: rows of scores that the tail makes at once.
+        columns: widest tile of either.
+    """
+
+    strip: int
+    rows: int
+    columns: int
+
+
+WHOLE = Tiling(1 << 30, 1 << 30, 1 << 30)
+"""Everything at once: not streamed."""
+TILINGS = (Tiling(32, 128, 208), Tiling(16, 64, 208), Tiling(16, 32, 112), Tiling(8, 16, 112), Tiling(4, 8, 64))
+"""From the fastest to the smallest; larger ones than the first gain nothing. Few, so that buffers are reused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Streaming:
+    """What a detector that is computed in strips takes; see docs/performance.md for how the bytes were measured.
+
+    Attributes:
+        stem_field: pixels that one cell of the features depends on, a side.
+        tail_halo: cells of features that a score depends on beyond its own, on each side.
+        feature_bytes: for each cell of the features that are kept.
+        stem_bytes: for each pixel of a strip.
+        tail_bytes: for each cell of a tile.
+        band_bytes: for each pixel of the rows of a level that are made at once.
+    """
+
+    stem_field: int
+    tail_halo: int
+    feature_bytes: float
+    stem_bytes: float
+    tail_bytes: float
+    band_bytes: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +101,10 @@ class Profile:
             and is handed one picture.
         smallest_level: height in pixels below which a level is not looked at.
         canvas: how the levels are laid out; None where each has a grid of its own.
-        bytes_per_pixel: peak memory above the process's own, for each pixel of the first level.
+        bytes_per_pixel: peak memory above the process's own for each pixel of the first level, where the detector
+            takes whole pictures.
         operations_per_pixel: multiplications plus additions, for each pixel of every level.
+        streaming: what it takes in strips; None where it takes whole pictures.
     """
 
     name: str
@@ -52,6 +116,7 @@ class Profile:
     canvas: Canvas | None
     bytes_per_pixel: float
     operations_per_pixel: float
+    streaming: Streaming | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,21 +141,29 @@ class Plan:
     Attributes:
         detector: whose plan it is.
         frame: the native size.
-        shrunk: the size after shrinking; the frame's own where it is not shrunk.
+        reduction: what the sides are divided by while decoding.
+        shrunk: the size after shrinking what was decoded; the decoded size itself where it is not shrunk.
         base: the size after upsampling what was shrunk; the first level has it.
         levels: largest first.
+        tiling: how much is computed at once.
         smallest_face: side of the smallest face that can be found, in native pixels.
+        coarsened_from: the smallest face that was asked for, where the room was too small for it; else None.
         operations: multiplications plus additions of all levels.
-        bytes: estimated peak memory above the process's own.
+        saved: operations of the levels that were dropped because no face of the wanted size shows on them.
+        bytes: predicted peak memory above what the process has with its models loaded.
     """
 
     detector: str
     frame: Size
+    reduction: int
     shrunk: Size
     base: Size
     levels: tuple[Level, ...]
+    tiling: Tiling
     smallest_face: float
+    coarsened_from: float | None
     operations: float
+    saved: float
     bytes: float
 
     @property
@@ -100,13 +173,17 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as it stands in results and logs."""
+        coarsened = {} if self.coarsened_from is None else {"coarsened_from": round(self.coarsened_from, 2)}
         return {
             "detector": self.detector,
             "frame": list(self.frame),
+            "reduction": self.reduction,
             "shrunk": list(self.shrunk),
             "base": list(self.base),
             "levels": [list(level.size) for level in self.levels],
+            "strip_rows": self.tiling.strip,
             "smallest_face": round(self.smallest_face, 2),
+            **coarsened,
             "gflop": round(self.operations / 1e9, 3),
             "megabytes": round(self.bytes / 1e6, 1),
         }
@@ -119,8 +196,13 @@ def plan(
     max_side: int | None = None,
     upsample: int = 0,
     min_face: float | None = None,
+    max_face: float | None = None,
+    room: float | None = None,
+    reducible: bool = False,
+    encoded: int = 0,
+    tiling: Tiling | None = None,
 ) -> Plan:
-    """Plan how a detector looks at a frame.
+    """Plan how a detector looks at a frame: the finest scale that was asked for and fits.
 
     Args:
         frame: native (width, height).
@@ -130,42 +212,148 @@ def plan(
         upsample: double the sides this many times after shrinking.
         min_face: choose the scale at which a face box of this side, in native pixels, is just large enough for the
             detector. It shrinks; it enlarges only as far as ``upsample`` allows, up to doubling that many times.
+        max_face: leave out the levels on which only larger faces show, in native pixels.
+        room: bytes that may be taken above what the process has with its models loaded; None for as many as needed.
+        reducible: the frame can be decoded at 1/2, 1/4 or 1/8 of its sides.
+        encoded: bytes of the picture where it is yet to be decoded, which takes room too.
+        tiling: compute so much at once; by default as much as is of use and fits.
 
     Raises:
         UsageError: a value out of range, or ``max_side`` together with ``min_face``.
+        BudgetTooSmall: the room does not hold even the coarsest plan; ``needed`` says how much would.
     """
-    width, height = frame
-    check(frame, max_side, upsample, min_face)
-    if min_face is not None:
-        # One resize does both: shrinking first and enlarging after would only lose detail.
-        shrunk = base = _scaled(frame, min(profile.smallest_face / min_face, 2.0**upsample))
+    check(frame, max_side, upsample, min_face, max_face)
+    if min_face is None:
+        scale, doublings = 1.0 if max_side is None else min(1.0, max_side / max(frame)), upsample
+    else:  # one resize does both: shrinking first and enlarging after would only lose detail
+        scale, doublings = min(profile.smallest_face / min_face, 2.0**upsample), 0
+
+    best: Plan | None = None
+    least = math.inf
+    for reduction in REDUCTIONS if reducible else (1,):
+        transient = (
+            OVERHEAD
+            + encoded
+            + _area(_reduced(frame, reduction)) * (DECODE_BYTES_PER_PIXEL if encoded else FRAME_BYTES_PER_PIXEL)
+        )
+        coarser = 1.0
+        while True:
+            made = _at_scale(frame, profile, reduction, scale * coarser, doublings, max_face)
+            needs = [(each, max(transient, _bytes(profile, made, each))) for each in ((tiling,) if tiling else TILINGS)]
+            least = min(least, *(need for _, need in needs))
+            fitting = [(each, need) for each, need in needs if room is None or need <= room]
+            if fitting or (room or 0) < transient or max(made.base) * COARSER < profile.smallest_face:
+                break
+            coarser *= COARSER
+        if fitting and (best is None or made.scale > best.scale):
+            best = replace(made, tiling=fitting[0][0], bytes=fitting[0][1])
+            if coarser == reduction == 1:
+                break  # all the detail that was asked for
+    if best is None:
+        raise BudgetTooSmall(
+            f"a {frame[0]}x{frame[1]} frame needs {least / 2**20:.0f} MiB more than the program itself takes, "
+            f"and {(room or 0) / 2**20:.0f} MiB are there",
+            needed=math.ceil(least),
+        )
+    asked = _at_scale(frame, profile, 1, scale, doublings, max_face).smallest_face
+    return replace(best, coarsened_from=asked) if best.smallest_face > asked * SAME else best
+
+
+def _at_scale(
+    frame: Size, profile: Profile, reduction: int, scale: float, doublings: int, max_face: float | None
+) -> Plan:
+    """The plan for one scale, without a tiling and its bytes; what is decoded smaller is not enlarged again."""
+    decoded = _reduced(frame, reduction)
+    if scale >= 1.0 / reduction and (reduction > 1 or scale == 1.0):
+        shrunk = decoded
+        base = (shrunk[0] << doublings, shrunk[1] << doublings)
+    elif doublings:
+        shrunk = _scaled(frame, scale)
+        base = (shrunk[0] << doublings, shrunk[1] << doublings)
     else:
-        shrunk = frame if max_side is None else _scaled(frame, min(1.0, max_side / max(frame)))
-        base = (shrunk[0] << upsample, shrunk[1] << upsample)
+        shrunk, base = decoded, _scaled(frame, scale)  # in one step, as it streams
 
     sizes = [base] if profile.ratio is None else _pyramid(base, profile.ratio, profile.smallest_level)
     origins = _pack(sizes, profile.canvas) if profile.canvas else [(0, 0)] * len(sizes)
-    levels = []
+    sizes = sizes[: len(origins)]  # packing drops what has no room
+    levels: list[Level] = []
     to_native = Transform.resize(base, frame)
-    for index, (size, origin) in enumerate(zip(sizes, origins, strict=False)):  # packing drops what has no room
+    for index, (size, origin) in enumerate(zip(sizes, origins, strict=True)):
         if index:
             to_native = Transform.resize_aligned(size, sizes[index - 1]).then(to_native)
+            if max_face is not None and profile.smallest_face * to_native.a > max_face * LARGER:
+                break
         levels.append(Level(size, origin, to_native))
-
-    pixels = sum(level.size[0] * level.size[1] for level in levels)
+    pixels = sum(_area(level.size) for level in levels)
     return Plan(
         detector=profile.name,
         frame=frame,
+        reduction=reduction,
         shrunk=shrunk,
         base=base,
         levels=tuple(levels),
-        smallest_face=profile.smallest_face * max(width / base[0], height / base[1]),
+        tiling=WHOLE,
+        smallest_face=profile.smallest_face * max(frame[0] / base[0], frame[1] / base[1]),
+        coarsened_from=None,
         operations=profile.operations_per_pixel * pixels,
-        bytes=profile.bytes_per_pixel * base[0] * base[1],
+        saved=profile.operations_per_pixel * (sum(map(_area, sizes)) - pixels),
+        bytes=0.0,
     )
 
 
-def check(frame: Size, max_side: int | None, upsample: int, min_face: float | None) -> None:
+def canvas_size(levels: Sequence[Level], profile: Profile) -> Size:
+    """(width, height) of the canvas that holds the levels, at least one cell large."""
+    outer, field = (
+        (profile.canvas.outer if profile.canvas else 0),
+        profile.streaming.stem_field if profile.streaming else 1,
+    )
+    width, height = (max(field, outer + max(each.origin[i] + each.size[i] for each in levels)) for i in (0, 1))
+    return width, height
+
+
+def cells(pixels: int, profile: Profile) -> int:
+    """How many cells the stem makes of so many pixels along one axis."""
+    field = profile.streaming.stem_field if profile.streaming else profile.stride
+    return (pixels - field) // profile.stride + 1
+
+
+def _bytes(profile: Profile, plan: Plan, tiling: Tiling) -> float:
+    """Peak memory of frame and detection above the process's own."""
+    held = _area(_reduced(plan.frame, plan.reduction)) * FRAME_BYTES_PER_PIXEL
+    if plan.shrunk != _reduced(plan.frame, plan.reduction):
+        held += _area(plan.shrunk) * FRAME_BYTES_PER_PIXEL
+    stream = profile.streaming
+    if stream is None:
+        return held + profile.bytes_per_pixel * _area(plan.base)
+    if plan.base != plan.shrunk:
+        held += FRAME_BYTES_PER_PIXEL * plan.base[0] * BAND * KEPT_BANDS
+    held += FRAME_BYTES_PER_PIXEL * sum(_area(level.size) for level in plan.levels[1:])
+    width, height = (cells(side, profile) for side in canvas_size(plan.levels, profile))
+    rows = min(tiling.rows + 2 * stream.tail_halo, height)
+    strip = profile.stride * (min(tiling.strip, height) - 1) + stream.stem_field
+    across = profile.stride * (min(tiling.columns, width) - 1) + stream.stem_field
+    stem = stream.stem_bytes * strip * across
+    tail = stream.tail_bytes * rows * min(tiling.columns + 2 * stream.tail_halo, width)
+    return (
+        held * ALLOCATOR
+        + max(stem, tail)  # one after the other, in the same arena
+        + stream.feature_bytes * rows * width
+        + stream.band_bytes * BAND * plan.base[0]
+        + OVERHEAD
+    )
+
+
+def _area(size: Size) -> int:
+    return size[0] * size[1]
+
+
+def _reduced(size: Size, reduction: int) -> Size:
+    return -(-size[0] // reduction), -(-size[1] // reduction)
+
+
+def check(
+    frame: Size, max_side: int | None, upsample: int, min_face: float | None, max_face: float | None = None
+) -> None:
     """Raise a `UsageError` for options that cannot work on any frame, or a frame without pixels."""
     if min(frame) < 1:
         raise UsageError(f"a frame of {frame[0]}x{frame[1]} has no pixels")
@@ -175,6 +363,8 @@ def check(frame: Size, max_side: int | None, upsample: int, min_face: float | No
         raise UsageError(f"upsample must be 0 to {MAX_UPSAMPLE} doublings, not {upsample}")
     if min_face is not None and not (math.isfinite(min_face) and min_face > 0):
         raise UsageError(f"min_face must be a positive number of native pixels, not {min_face}")
+    if max_face is not None and not max_face >= (min_face or 0) + 1e-9:
+        raise UsageError(f"max_face must be a positive number of native pixels, and not below min_face, not {max_face}")
     if max_side is not None and min_face is not None:
         raise UsageError("max_side and min_face both choose the scale: give one of them")
 

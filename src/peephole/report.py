@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from .errors import FrameError
 from .faces import Face
-from .pipeline import Analysis
+from .pipeline import Analysis, Pipeline
 from .planner import Plan
 
 NOBODY = "nobody there"
@@ -70,18 +70,26 @@ def _cells(face: Face) -> list[str]:
     return cells
 
 
-def describe_plan(plan: Plan) -> str:
-    """A plan as a page of text."""
+def describe_plan(plan: Plan, pipeline: Pipeline) -> str:
+    """A plan as a page of text, and where its memory budget comes from."""
     table = Table([("level", 5), ("size", 11), ("scale", 7), ("face found, native px", 21)])
     face = plan.smallest_face
+    decoded = "" if plan.reduction == 1 else f", decoded at 1/{plan.reduction}"
+    coarsened = (
+        "" if plan.coarsened_from is None else f" (coarsened from {plan.coarsened_from:.1f}: the budget is small)"
+    )
+    saved = "" if not plan.saved else f", {plan.saved / 1e9:.1f} saved by --max-face"
+    floor = pipeline.floor
     lines = [
         f"detector       {plan.detector}",
-        f"frame          {plan.frame[0]}x{plan.frame[1]}",
-        f"shrunk to      {plan.shrunk[0]}x{plan.shrunk[1]}",
-        f"looked at as   {plan.base[0]}x{plan.base[1]} ({plan.scale:.4g} of native)",
-        f"smallest face  {face:.1f} native px",
-        f"work           {plan.operations / 1e9:.1f} GFLOP",
-        f"memory         about {plan.bytes / 1e6:.0f} MB above the program's own",
+        f"frame          {plan.frame[0]}x{plan.frame[1]}{decoded}",
+        f"looked at as   {plan.base[0]}x{plan.base[1]} ({plan.scale:.4g} of native), "
+        f"from {plan.shrunk[0]}x{plan.shrunk[1]}",
+        f"smallest face  {face:.1f} native px{coarsened}",
+        f"work           {plan.operations / 1e9:.1f} GFLOP{saved}",
+        f"strips         {plan.tiling.strip} rows of features, {plan.tiling.rows} of scores",
+        f"memory         {(floor + plan.bytes) / 2**20:.0f} MiB, {floor / 2**20:.0f} of them the program's own",
+        f"budget         {pipeline.budget.bytes / 2**20:.0f} MiB: {pipeline.budget.source}",
         "",
         table.header(),
     ]
@@ -89,4 +97,7 @@ def describe_plan(plan: Plan) -> str:
         scale = 1 / level.to_native.a
         size = f"{level.size[0]}x{level.size[1]}"
         lines.append(table.row([str(index), size, f"{scale:.4f}", f"{face * plan.scale / scale:.1f}"]))
+        if face * plan.scale / scale > max(plan.frame):
+            lines.append(f"and {len(plan.levels) - index - 1} smaller ones, for faces larger than the frame")
+            break
     return "\n".join(lines)

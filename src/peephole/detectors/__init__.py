@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..errors import UsageError
 from ..frame import Pixels
 from ..geometry import Boxes
-from ..planner import Level, Plan, Profile, Size
+from ..planner import Level, Plan, Profile
 
 Candidates = tuple[Level, Boxes, NDArray[np.float64]]
 """A level, boxes in its own pixels, (n, 4), and their confidence, (n,)."""
@@ -40,16 +40,12 @@ class Detector(Protocol):
         """SHA-256 of every model file in use, by name."""
         ...
 
-    def shrink(self, pixels: Pixels, size: Size) -> Pixels:
-        """The next level of the pyramid, (width, height), from the one before; see `pyramid.images`."""
-        ...
-
-    def scan(self, plan: Plan, images: Iterator[tuple[Level, Pixels]], min_confidence: float) -> Iterator[Candidates]:
+    def scan(self, pixels: Pixels, plan: Plan, min_confidence: float) -> Iterator[Candidates]:
         """Every box whose confidence exceeds ``min_confidence``, before suppression across levels.
 
         Args:
-            plan: where the levels come from.
-            images: each level with its picture, (height, width, 3) uint8 RGB, in order, one at a time.
+            pixels: the decoded frame, (height, width, 3) uint8 RGB.
+            plan: how to look at it.
             min_confidence: in the detector's own unit.
         """
         ...

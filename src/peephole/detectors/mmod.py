@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import planner
 from ..frame import Pixels
 from ..geometry import Points
 from ..models import dat, store
 from ..models.session import Session
-from ..planner import Canvas, Level, Plan, Profile, Size
+from ..planner import Canvas, Level, Plan, Profile, Streaming, Tiling
+from ..pyramid import Pyramid
 from . import Candidates
 
 STRIDE = 8
@@ -19,6 +22,10 @@ FIRST_CENTRE = 14
 """Input pixel, counted from 0, in the middle of what the first cell sees: three unpadded 5x5 of stride 2."""
 STEM_FIELD = 29
 """Pixels that one cell of the stem's output depends on, a side."""
+FEATURES = 32
+"""Channels of the stem's output."""
+TAIL_HALO = 3 * 2 + 4
+"""Cells on each side that a score depends on: three 5x5 and one 9x9."""
 OUTER = 11
 BETWEEN = 10
 """Pixels around and between the levels on dlib's canvas: its defaults, which this model was trained with."""
@@ -33,9 +40,17 @@ PROFILE = Profile(
     ratio=5.0 / 6.0,
     smallest_level=5,
     canvas=Canvas(outer=OUTER, between=BETWEEN),
-    bytes_per_pixel=220.0,
+    bytes_per_pixel=0.0,
     # Multiply-adds of the seven convolutions for each pixel of their input, twice.
     operations_per_pixel=2 * (75 * 16 / 4 + 400 * 32 / 16 + (800 * 32 + 800 * 45 + 1125 * 45 + 1125 * 45 + 3645) / 64),
+    streaming=Streaming(
+        stem_field=STEM_FIELD,
+        tail_halo=TAIL_HALO,
+        feature_bytes=4.0 * FEATURES,
+        stem_bytes=44.0,
+        tail_bytes=400.0,
+        band_bytes=46.0,
+    ),
 )
 
 
@@ -56,27 +71,16 @@ class Mmod:
         self.nms_covered = window.nms_covered
         self.models = prepared.models
 
-    def shrink(self, pixels: Pixels, size: Size) -> Pixels:
-        """See `Detector.shrink`."""
-        shrunk: Pixels = self._shrink.run(pixels[None], np.array([1, size[1], size[0], 3]))[0]
-        return shrunk
-
-    def scan(self, plan: Plan, images: Iterator[tuple[Level, Pixels]], min_confidence: float) -> Iterator[Candidates]:
+    def scan(self, pixels: Pixels, plan: Plan, min_confidence: float) -> Iterator[Candidates]:
         """See `Detector.scan`.
 
         The levels are looked at on one canvas, laid out as dlib does it, for two reasons. It sets which pixels the
         grid of cells falls on, and cells near a level's edge see across it: with a canvas of its own a level's
         scores differ by up to 0.4 from dlib's there, enough to swap two boxes that are about equally strong.
         """
-        canvas = _canvas(plan.levels)
-        for level, pixels in images:
-            x, y = level.origin
-            canvas[y : y + level.size[1], x : x + level.size[0]] = pixels
-        scores = self._tail.run(self._stem.run(canvas[None]))[0]
-        rows, columns = np.nonzero(scores > min_confidence)
+        cells, confidence = self._scores(_Canvas(Pyramid(pixels, plan, self._shrink.run), plan), plan, min_confidence)
         # The middle of each cell's middle pixel, on the canvas.
-        centres = np.stack([columns, rows], axis=1).astype(np.float64) * STRIDE + (FIRST_CENTRE + 0.5)
-        confidence = scores[rows, columns].astype(np.float64)
+        centres = cells.astype(np.float64) * STRIDE + (FIRST_CENTRE + 0.5)
         owner = _nearest(centres, plan.levels)
         half = np.array([self.window.width / 2, self.window.height / 2])
         for index, level in enumerate(plan.levels):
@@ -84,15 +88,104 @@ class Mmod:
             middle = centres[own] - level.origin
             yield level, np.concatenate([middle - half, middle + half], axis=1), confidence[own]
 
+    def _scores(
+        self, canvas: _Canvas, plan: Plan, min_confidence: float
+    ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+        """Cells of the canvas whose score exceeds ``min_confidence``, (n, 2) column and row, and their scores.
 
-def _canvas(levels: tuple[Level, ...]) -> Pixels:
-    """An empty canvas that holds all levels, in the colour of the gaps; at least one cell large."""
-    width, height = (
-        max(STEM_FIELD, OUTER + max(level.origin[axis] + level.size[axis] for level in levels)) for axis in (0, 1)
-    )
-    canvas = np.empty((height, width, 3), np.uint8)
-    canvas[:] = GAP_COLOUR
-    return canvas
+        From top to bottom: of the features only the rows under the tail's window are there, and of those that two
+        windows share none is computed twice.
+        """
+        tiling = plan.tiling
+        width, height = (planner.cells(side, PROFILE) for side in canvas.size)
+        found: list[tuple[NDArray[np.intp], NDArray[np.float64]]] = []
+        features = np.empty((1, FEATURES, min(tiling.rows + 2 * TAIL_HALO, height), width), np.float32)
+        top = bottom = 0  # the rows of features that are there
+        for rows in spans(height, tiling.rows, TAIL_HALO):
+            kept = max(bottom - rows.low, 0)
+            if kept:
+                features[:, :, :kept] = features[:, :, rows.low - top : bottom - top].copy()
+            top, start, bottom = rows.low, rows.low + kept, rows.high
+            self._features(canvas, features, top, start, bottom, tiling)
+            for columns in spans(width, tiling.columns, TAIL_HALO):
+                tile = features[:, :, : rows.high - rows.low, columns.low : columns.high]
+                scores = self._tail.run(np.ascontiguousarray(tile))[0, rows.inner, columns.inner]
+                row, column = np.nonzero(scores > min_confidence)
+                at = np.stack([column + columns.start, row + rows.start], axis=1)
+                found.append((at, scores[row, column].astype(np.float64)))
+        return np.concatenate([at for at, _ in found]), np.concatenate([score for _, score in found])
+
+    def _features(
+        self, canvas: _Canvas, features: NDArray[np.float32], top: int, start: int, bottom: int, tiling: Tiling
+    ) -> None:
+        """Fill rows ``start`` to ``bottom`` of the canvas's features, whose first row in the buffer is ``top``."""
+        strip = min(tiling.strip, bottom - top)
+        for row in range(start, bottom, strip):
+            row = min(row, bottom - strip)  # the last strip is as high as the others: one shape, one set of buffers
+            for columns in spans(features.shape[3], tiling.columns, 0):
+                pixels = canvas.pixels(row, row + strip, columns.low, columns.high)
+                made = self._stem.run(pixels[None])
+                features[:, :, row - top : row - top + strip, columns.low : columns.high] = made
+
+
+class _Canvas:
+    """What the stem looks at: every level in its place, made a strip at a time."""
+
+    def __init__(self, pyramid: Pyramid, plan: Plan) -> None:
+        self._pyramid, self._levels = pyramid, plan.levels
+        self.size = planner.canvas_size(plan.levels, PROFILE)
+        self._strip = np.empty((3, 0, 0), np.uint8)
+
+    def pixels(self, top: int, bottom: int, left: int, right: int) -> Pixels:
+        """The pixels under some rows and columns of cells, (3, height, width) uint8; good until the next call."""
+        y, x = top * STRIDE, left * STRIDE
+        height, width = ((high - low - 1) * STRIDE + STEM_FIELD for low, high in ((top, bottom), (left, right)))
+        if self._strip.shape != (3, height, width):
+            self._strip = np.empty((3, height, width), np.uint8)
+        self._strip[:] = np.array(GAP_COLOUR, np.uint8)[:, None, None]
+        for index, level in enumerate(self._levels):
+            # The level's part of the strip, in the level's pixels.
+            x0, y0 = max(x - level.origin[0], 0), max(y - level.origin[1], 0)
+            x1, y1 = min(x + width - level.origin[0], level.size[0]), min(y + height - level.origin[1], level.size[1])
+            if x0 < x1 and y0 < y1:
+                rows = self._pyramid.rows(index, y0, y1)[:, x0:x1]
+                there = self._strip[:, y0 + level.origin[1] - y :, x0 + level.origin[0] - x :]
+                for channel in range(3):
+                    there[channel, : y1 - y0, : x1 - x0] = rows[:, :, channel]
+        return self._strip
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of cells that is computed, ``low`` to ``high``, and the part of it that is kept, from ``start`` on."""
+
+    low: int
+    high: int
+    start: int
+    end: int
+
+    @property
+    def inner(self) -> slice:
+        """The kept part, counted from ``low``."""
+        return slice(self.start - self.low, self.end - self.low)
+
+
+def spans(length: int, step: int, halo: int) -> list[Span]:
+    """Stretches of equal length, each with ``halo`` on both sides, whose kept parts cover ``length`` without a gap.
+
+    At the two ends the stretch is shifted inwards instead of cut off, and there keeps what would have been its halo:
+    nothing lies beyond. One that would be longer than all there is, is all there is.
+    """
+    size = min(step + 2 * halo, length)
+    found: list[Span] = []
+    start = 0
+    while start < length:
+        low = min(max(start - halo, 0), length - size)
+        high = low + size
+        end = length if high == length else high - halo
+        found.append(Span(low, high, start, end))
+        start = end
+    return found
 
 
 def _nearest(points: Points, levels: tuple[Level, ...]) -> NDArray[np.intp]:

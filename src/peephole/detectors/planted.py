@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from PIL import Image
 
 from ..frame import Pixels
 from ..geometry import Boxes
-from ..planner import Level, Plan, Profile, Size
+from ..planner import Plan, Profile
 from . import Candidates, mmod
 
 
@@ -25,15 +24,9 @@ class Planted:
         self._boxes, self._levels = np.asarray(boxes, np.float64).reshape(-1, 4), np.asarray(levels, np.intp)
         self.models: dict[str, str] = {}
 
-    def shrink(self, pixels: Pixels, size: Size) -> Pixels:
-        """See `Detector.shrink`."""
-        return np.array(Image.fromarray(pixels).resize(size, Image.Resampling.NEAREST))
-
-    def scan(self, plan: Plan, images: Iterator[tuple[Level, Pixels]], min_confidence: float) -> Iterator[Candidates]:
+    def scan(self, pixels: Pixels, plan: Plan, min_confidence: float) -> Iterator[Candidates]:  # noqa: ARG002
         """See `Detector.scan`; every box has confidence 1."""
-        for index, (level, pixels) in enumerate(images):
-            if (pixels.shape[1], pixels.shape[0]) != level.size:
-                raise ValueError(f"level {index} of {level.size} came as {pixels.shape}")
+        for index, level in enumerate(plan.levels):
             own = self._boxes[self._levels % len(plan.levels) == index]
             confidence = np.ones(len(own))
             yield level, level.to_native.inverse().boxes(own), confidence[confidence > min_confidence]

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from .. import pyramid
 from ..frame import Pixels
 from ..models import store
-from ..planner import Level, Plan, Profile, Size
+from ..planner import Plan, Profile
 from . import Candidates, mmod
 
 PYRAMID_AREA = 1 / (1 - (5 / 6) ** 2)
@@ -53,23 +54,14 @@ class _Dlib(ABC):
     def find(self, pixels: Pixels, min_confidence: float) -> list[tuple[Any, float]]:
         """Dlib's rectangles and their confidence."""
 
-    def scan(
-        self,
-        plan: Plan,  # noqa: ARG002
-        images: Iterator[tuple[Level, Pixels]],
-        min_confidence: float,
-    ) -> Iterator[Candidates]:
+    def scan(self, pixels: Pixels, plan: Plan, min_confidence: float) -> Iterator[Candidates]:
         """See `Detector.scan`."""
-        for level, pixels in images:
-            kept = [(rect, score) for rect, score in self.find(pixels, min_confidence) if score > min_confidence]
-            # dlib's rectangles include their last row and column; ours end behind them.
-            boxes = [(rect.left(), rect.top(), rect.right() + 1, rect.bottom() + 1) for rect, _ in kept]
-            confidence = np.array([score for _, score in kept], np.float64)
-            yield level, np.array(boxes, np.float64).reshape(-1, 4), confidence
-
-    def shrink(self, pixels: Pixels, size: Size) -> Pixels:
-        """Never asked for: the plan has one level."""
-        raise NotImplementedError("dlib makes its pyramid itself")
+        found = self.find(pyramid.base(pixels, plan), min_confidence)
+        kept = [(rect, score) for rect, score in found if score > min_confidence]
+        # dlib's rectangles include their last row and column; ours end behind them.
+        boxes = [(rect.left(), rect.top(), rect.right() + 1, rect.bottom() + 1) for rect, _ in kept]
+        confidence = np.array([score for _, score in kept], np.float64)
+        yield plan.levels[0], np.array(boxes, np.float64).reshape(-1, 4), confidence
 
 
 class DlibCnn(_Dlib):
