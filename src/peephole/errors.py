@@ -8,7 +8,8 @@
     │   ├── FrameEmpty        no bytes at all
     │   ├── FrameNotAPicture  bytes in no picture format that is read here
     │   ├── FrameCorrupt      a picture that is cut off or damaged
-    │   └── FrameTooLarge     more pixels than the limit, refused before any is decoded
+    │   ├── FrameTooLarge     more pixels than the limit, refused before any is decoded
+    │   └── OutOfMemory       no memory for its pixels, or for looking at them at this scale
     ├── ModelError            a model's file cannot be used
     │   ├── ModelNotFound     the file, or the package that carries it, is not there
     │   └── ModelDamaged      its bytes are not what they should be
@@ -19,6 +20,8 @@ Errors of the libraries underneath are translated once, where they are called, a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 
@@ -77,6 +80,12 @@ class FrameTooLarge(FrameError):
     kind = "too-large"
 
 
+class OutOfMemory(FrameError):
+    """There is no memory for its pixels, or for looking at them at this scale."""
+
+    kind = "out-of-memory"
+
+
 class ModelError(PeepholeError):
     """A model's file cannot be used."""
 
@@ -99,3 +108,12 @@ class PeopleError(PeepholeError):
     """The people's folder cannot be used."""
 
     kind = "people"
+
+
+@contextmanager
+def memory_errors() -> Iterator[None]:
+    """Turn the `MemoryError` of a block, or of the function it decorates, into `OutOfMemory`."""
+    try:
+        yield
+    except MemoryError as error:
+        raise OutOfMemory(f"there is not enough memory for it{f': {error}' if str(error) else ''}") from error

@@ -6,6 +6,7 @@ import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from . import pyramid
 from .align import Landmarker, cut_chips
 from .detectors import Detector, open_detector
-from .errors import UsageError
+from .errors import UsageError, memory_errors
 from .faces import Face, Faces
 from .frame import Frame, Source, read
 from .geometry import suppress
@@ -71,6 +72,20 @@ class Scale:
     upsample: int = 0
     min_face: float | None = None
 
+    def __post_init__(self) -> None:
+        whole("max_side", self.max_side)
+        if self.upsample is None:
+            raise UsageError("upsample must be a whole number, not None")
+        whole("upsample", self.upsample)
+        if self.min_face is not None and not isinstance(self.min_face, Real):
+            raise UsageError(f"min_face must be a number of native pixels, not {self.min_face!r}")
+
+
+def whole(name: str, value: object) -> None:
+    """Raise a `UsageError` for an option that is neither a whole number nor None."""
+    if value is not None and (not isinstance(value, Integral) or isinstance(value, bool)):
+        raise UsageError(f"{name} must be a whole number, not {value!r}")
+
 
 def check(min_confidence: float, threshold: float | None) -> None:
     """Raise a `UsageError` for values that every comparison would answer in the same way."""
@@ -98,8 +113,12 @@ class Pipeline:
             threads: compute threads, at least 1; by default one a processor that this process may use.
 
         Raises:
-            UsageError: ``threads`` is below 1.
+            UsageError: ``threads`` is no whole number of at least 1, or there is no detector or recognizer.
         """
+        whole("threads", threads)
+        for what, chosen in (("detector", detector), ("recognizer", recognizer)):
+            if chosen is None:
+                raise UsageError(f"{what} must be a name or a {what}, not None")
         if threads is not None and threads < 1:
             raise UsageError(f"threads must be at least 1, not {threads}")
         self._detector, self._recognizer, self._threads = detector, recognizer, threads
@@ -121,6 +140,7 @@ class Pipeline:
         chosen = self._recognizer
         return open_recognizer(chosen, threads=self._threads) if isinstance(chosen, str) else chosen
 
+    @memory_errors()
     def analyse(
         self,
         source: Source | Frame,
