@@ -35,5 +35,5 @@ class Planted:
             if (pixels.shape[1], pixels.shape[0]) != level.size:
                 raise ValueError(f"level {index} of {level.size} came as {pixels.shape}")
             own = self._boxes[self._levels % len(plan.levels) == index]
-            confidence = np.ones(len(own))
-            yield level, level.to_native.inverse().boxes(own), confidence[confidence > min_confidence]
+            own = own[: len(own) if min_confidence < 1 else 0]
+            yield level, level.to_native.inverse().boxes(own), np.ones(len(own))
