@@ -22,9 +22,13 @@ clean:
 	rm -rf .venv demo
 
 $(BIN)/python:
-	$(PYTHON) -m venv .venv
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed, found: $$($(PYTHON) --version 2>&1); try make PYTHON=python3.12" >&2; exit 1; }
+	@# A half-made one would pass for done the next time.
+	$(PYTHON) -m venv .venv || { rm -rf .venv; echo "no virtual environment; Debian: apt install python3-venv" >&2; exit 1; }
 
 # One stamp an extra: installing one leaves the others in place.
 .venv/.%: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@echo "installing into .venv, about a minute"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
 	touch $@

@@ -4,7 +4,8 @@
 
 The frame is the demo's third (two faces). One child a run and side, the sides in turn, so that a machine that
 slows down slows both; medians are printed. Time is the stage alone, after the model is loaded and warmed up on a
-small frame; peak memory is the child's own ``ru_maxrss``, everything included.
+small frame; peak memory is the child's largest resident size, everything included: on Linux ``VmHWM``, because
+``ru_maxrss`` also remembers the process that started the child.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def child(job: dict[str, Any]) -> None:
     """Do one job and print its seconds and peak memory as JSON."""
     import numpy as np
 
-    from peephole.demo import EILEEN, GRACE, SCENES, _pixels, compose
+    from peephole.demo import EILEEN, GRACE, SCENES, compose, pixels
     from peephole.memory import peak_rss
     from peephole.pipeline import Pipeline, Scale
     from peephole.recognizers import open_recognizer
@@ -40,7 +41,7 @@ def child(job: dict[str, Any]) -> None:
         recognizer.embed(chips)
         seconds, faces = time.perf_counter() - start, len(chips)
     else:
-        frame = compose(SCENES[2], {each.person: _pixels(each) for each in (EILEEN, GRACE)}, seed=2)
+        frame = compose(SCENES[2], {each.person: pixels(each) for each in (EILEEN, GRACE)}, seed=2)
         pipeline = Pipeline(job["name"])
         pipeline.analyse(frame[:160, :160].copy())
         analysis = pipeline.analyse(frame, scale=Scale(**job["scale"]))

@@ -1,8 +1,11 @@
 """The calls of `import peephole`."""
 
+import functools
 import shutil
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,7 @@ from PIL import Image
 
 import peephole
 from peephole import api
+from peephole.detectors import open_detector
 from peephole.errors import FrameNotFound, PeopleError, UsageError
 from peephole.frame import Frame
 
@@ -143,6 +147,13 @@ def test_min_confidence_leaves_faces_out(eileen):
         ({"min_face": 0}, "min_face must be a positive number"),
         ({"max_side": 720, "min_face": 40}, "give one of them"),
         ({"threads": 0}, "threads must be at least 1"),
+        ({"threads": 1.5}, "threads must be a whole number, not 1.5"),
+        ({"max_side": "720"}, "max_side must be a whole number, not '720'"),
+        ({"max_side": 720.0}, "max_side must be a whole number"),
+        ({"upsample": 0.5}, "upsample must be a whole number"),
+        ({"upsample": None}, "upsample must be a whole number, not None"),
+        ({"min_face": "40"}, "min_face must be a number"),
+        ({"detector": None}, "detector must be a name or a detector, not None"),
     ],
 )
 def test_options_that_cannot_work(eileen, options, words):
@@ -170,6 +181,33 @@ def test_models_are_loaded_once(eileen):
     assert api._pipeline("mmod", "resnet", None).detector is before
     assert api._pipeline.cache_info().misses == 1
     assert outcome(first) == outcome(second)
+
+
+def test_pipelines_share_the_models_they_have_in_common(eileen_crop):
+    peephole.detect(eileen_crop)
+    detector = api._pipeline("mmod", "resnet", None).detector
+    peephole.embed(eileen_crop, recognizer="dlib-resnet")
+    both = api._pipeline("mmod", "resnet", None), api._pipeline("mmod", "dlib-resnet", None)
+    assert all(pipeline.detector is detector for pipeline in both)
+    assert both[0].landmarker is both[1].landmarker
+    assert api._pipeline("mmod", "resnet", 1).detector is not detector
+
+
+def test_first_calls_at_once_load_once(eileen_crop, monkeypatch):
+    opened = []
+
+    def slowly(name, *, threads):
+        opened.append(name)
+        time.sleep(0.2)
+        return open_detector(name, threads=threads)
+
+    monkeypatch.setattr(api, "_detector", functools.lru_cache(slowly))
+    api._pipeline.cache_clear()
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: outcome(peephole.detect(eileen_crop)), range(4)))
+    assert opened == ["mmod"]
+    assert all(one == found[0] for one in found)
+    api._pipeline.cache_clear()
 
 
 def test_detect_faces_yields_whole_native_pixels(grace_file):

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pty
+import resource
 import shutil
 import struct
 import subprocess
@@ -98,9 +99,10 @@ def test_columns_are_aligned(tmp_path, eileen_crop):
     plain(tmp_path / "a-rather-long-name.png")
     copy(eileen_crop, tmp_path / "e.png")
     head, first, second = inside("detect", tmp_path / "a-rather-long-name.png", tmp_path / "e.png").stdout.splitlines()
-    assert first.endswith("nobody there")
+    assert first.split()[-3:-1] == ["nobody", "there"]
+    assert first.split()[-1].isdecimal()
     assert head.index("frame") == first.index("64x48") == second.index("256x256")
-    assert len(head) == len(second)
+    assert len(head) == len(first) == len(second)
     assert head.endswith(" ms")
 
 
@@ -136,9 +138,9 @@ def test_embed_jsonl(eileen_crop):
 def test_label_table(people, eileen_crop, grace_crop):
     out, err = peephole("label", "--people", people, eileen_crop, grace_crop)
     head, *rows = [line.split() for line in out.splitlines()]
-    assert head[7:] == ["name", "distance", "margin", "ms"]
+    assert head[7:] == ["name", "score", "distance", "margin", "ms"]
     assert [row[7] for row in rows] == ["Eileen", "Grace"]
-    assert [row[8] for row in rows] == ["0.000", "0.000"]
+    assert [row[8:10] for row in rows] == [["1.000", "0.000"]] * 2
     assert err == ""
 
 
@@ -239,7 +241,82 @@ def test_name_that_is_not_unicode(tmp_path):
         assert (done.returncode, done.stderr) == (0, b"")
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp437"])
+@pytest.mark.parametrize("name", [b"\xff.png", "é文.png".encode()])
+def test_name_that_stdout_cannot_take(tmp_path, encoding, name):
+    path = os.fsencode(tmp_path) + b"/" + name
+    shutil.copyfile(plain(tmp_path / "a.png"), path)
+    environment = os.environ | {"PYTHONIOENCODING": f"{encoding}:strict", "PYTHONUTF8": "1"}
+    done = subprocess.run([*PEEPHOLE, "detect", path], env=environment, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"nobody there" in done.stdout
+
+
+def test_name_with_a_line_end_stays_on_its_line(tmp_path):
+    out, _ = peephole("detect", plain(tmp_path / "a\nb\x1b[2J.png"))
+    assert out.count("\n") == 2
+    assert r"a\nb\x1b[2J.png  64x48" in out
+
+
 # Bad input
+
+
+@pytest.fixture
+def nobody_can_list(tmp_path, monkeypatch) -> Path:
+    """A folder that cannot be listed, also where the tests run as root."""
+    folder = tmp_path / "in" / "locked"
+    folder.mkdir(parents=True)
+    listing = os.scandir
+
+    def scandir(path="."):
+        if Path(path) == folder:
+            raise PermissionError(13, "Permission denied", str(path))
+        return listing(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    return folder
+
+
+def test_folder_that_cannot_be_listed_is_a_failed_frame(tmp_path, nobody_can_list):
+    plain(tmp_path / "in" / "a.png")
+    result = inside("detect", "--jsonl", nobody_can_list, tmp_path / "in")
+    locked, good, again = jsonl(result.stdout)
+    assert locked["image"] == again["image"] == str(nobody_can_list)
+    reason = {"kind": "unreadable", "message": "the folder cannot be listed: Permission denied"}
+    assert locked["error"] == again["error"] == reason
+    assert good["faces"] == []
+    assert result.exit_code == 1
+
+
+def test_file_that_cannot_be_looked_at_is_a_failed_frame(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.png").symlink_to("/proc/self/mem/a.png")
+    (tmp_path / "in" / "b.png").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "in" / "c.png")
+    out, _ = peephole("detect", "--jsonl", tmp_path / "in", status=1)
+    assert [line["error"]["kind"] for line in jsonl(out)] == ["unreadable", "not-found"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS is not kept elsewhere")
+def test_frame_without_enough_memory_does_not_stop_the_run(tmp_path):
+    files = [plain(tmp_path / name, (1200, 1200)) for name in ("a.png", "b.png")]
+    files.append(plain(tmp_path / "small.png"))
+    limit = 1 << 30
+    done = subprocess.run(
+        [*PEEPHOLE, "detect", "--jsonl", "--threads", "1", "--upsample", "3", *map(str, files)],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+        env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},  # each takes room of its own
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr
+    *failed, good = jsonl(done.stdout)
+    assert [line["image"] for line in failed] == [str(file) for file in files[:2]]
+    assert [line["error"]["kind"] for line in failed] == ["out-of-memory"] * 2
+    assert all("not enough memory" in line["error"]["message"] for line in failed)
+    assert good["faces"] == []
+    assert done.returncode == 1
 
 
 def claims(width: int, height: int) -> bytes:
@@ -334,7 +411,8 @@ def test_bad_file_in_the_table(hostile):
     assert bad.startswith("missing.jpg")
     assert bad.endswith("could not look: no such file")
     assert good.startswith("good.png ")
-    assert good.endswith("nobody there")
+    assert good.split()[-3:-1] == ["nobody", "there"]
+    assert good.split()[-1].isdecimal()
 
 
 def test_all_failed_is_status_1(hostile):
@@ -353,14 +431,14 @@ def test_all_failed_is_status_1(hostile):
         (["detect", "--max-side", "wide", "a.jpg"], "--max-side"),
         (["detect", "--upsample", "5", "a.jpg"], "--upsample"),
         (["detect", "--upsample", "-1", "a.jpg"], "--upsample"),
-        (["detect", "--min-face", "0", "a.jpg"], "min_face must be a positive number"),
-        (["detect", "--min-face", "nan", "a.jpg"], "min_face must be a positive number"),
-        (["detect", "--min-face", "inf", "a.jpg"], "min_face must be a positive number"),
+        (["detect", "--min-face", "0", "a.jpg"], "--min-face must be a positive number"),
+        (["detect", "--min-face", "nan", "a.jpg"], "--min-face must be a positive number"),
+        (["detect", "--min-face", "inf", "a.jpg"], "--min-face must be a positive number"),
         (["detect", "--max-side", "720", "--min-face", "40", "a.jpg"], "give one of them"),
         (["detect", "--detector", "haar", "a.jpg"], "--detector"),
         (["detect", "--threads", "0", "a.jpg"], "--threads"),
         (["detect", "--min-confidence", "high", "a.jpg"], "--min-confidence"),
-        (["detect", "--min-confidence", "nan", "a.jpg"], "confidence"),
+        (["detect", "--min-confidence", "nan", "a.jpg"], "--min-confidence must be a number"),
         (["detect", "--draw", "/dev/null", "a.jpg"], "/dev/null"),
         (["detect", "--draw", "/dev/null/folder", "a.jpg"], "/dev/null/folder cannot be made: Not a directory"),
         (["detect", "--timings", "/dev/null/log", "a.jpg"], "log /dev/null/log cannot be written: Not a directory"),
@@ -368,7 +446,7 @@ def test_all_failed_is_status_1(hostile):
         (["detect", "--recognizer", "resnet", "a.jpg"], "No such option"),
         (["label", "a.jpg"], "--people"),
         (["label", "--people", "people", "--threshold", "-1", "a.jpg"], "--threshold"),
-        (["label", "--people", "people", "--threshold", "nan", "a.jpg"], "threshold"),
+        (["label", "--people", "people", "--threshold", "nan", "a.jpg"], "--threshold must be a distance"),
         (["plan"], "--size"),
         (["plan", "--size", "1536"], "WIDTHxHEIGHT in pixels, as 1536x1536, not '1536'"),
         (["plan", "--size", "1536x-1"], "WIDTHxHEIGHT"),
@@ -387,7 +465,7 @@ def test_command_line_that_cannot_work(arguments, words):
 def test_error_is_one_line_on_stderr(eileen_crop):
     out, err = peephole("detect", "--max-side", 720, "--min-face", 40, eileen_crop, status=2)
     assert out == ""
-    assert err == "peephole: max_side and min_face both choose the scale: give one of them\n"
+    assert err == "peephole: --max-side and --min-face both choose the scale: give one of them\n"
 
 
 @pytest.mark.parametrize("command", [[], ["detect"], ["embed"], ["label"], ["plan"], ["demo"], ["selftest"]])
@@ -484,6 +562,54 @@ def test_draw_never_overwrites_a_picture_it_was_given(tmp_path, names):
     before = [file.read_bytes() for file in files]
     inside("detect", "--draw", tmp_path, *files)
     assert [file.read_bytes() for file in files] == before
+
+
+def test_draw_spares_an_input_behind_a_link(tmp_path):
+    real = plain(tmp_path / "out" / "cam.jpg")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "cam.jpg").symlink_to(real)
+    other = plain(tmp_path / "in" / "door.png")
+    (tmp_path / "out" / "door.jpg").hardlink_to(other)
+    before = real.read_bytes(), other.read_bytes()
+    assert inside("detect", "--draw", tmp_path / "out", tmp_path / "in").exit_code == 0
+    assert (real.read_bytes(), other.read_bytes()) == before
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        *("cam-2.jpg", "cam.jpg", "door-2.jpg", "door.jpg")
+    ]
+
+
+@pytest.mark.parametrize("below", ["people", "people/Eileen", "people/new", "link/new"])
+def test_draw_is_refused_below_the_people(tmp_path, eileen_crop, below):
+    copy(eileen_crop, tmp_path / "people" / "Eileen" / "1.png")
+    (tmp_path / "link").symlink_to("people")
+    result = inside("label", "--people", tmp_path / "people", "--draw", tmp_path / below, eileen_crop)
+    assert result.exit_code == 2
+    assert "lies in the people's folder" in result.output
+    assert sorted(path.name for path in (tmp_path / "people").rglob("*")) == ["1.png", "Eileen"]
+
+
+def test_draw_is_refused_beside_an_input_before_anything_is_looked_at(tmp_path):
+    result = inside("detect", "--draw", tmp_path, tmp_path / "missing.png", plain(tmp_path / "sub" / "a.png"))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "choose another folder" in result.stderr
+
+
+def test_drawings_that_differ_by_case_do_not_collide(tmp_path):
+    files = [plain(tmp_path / "1" / "Cam.png"), plain(tmp_path / "2" / "cam.png")]
+    assert inside("detect", "--draw", tmp_path / "out", *files).exit_code == 0
+    assert list(pictures_in(tmp_path / "out")) == ["Cam.jpg", "cam-2.jpg"]
+
+
+def test_drawings_below_the_input_folder_are_no_input_of_the_next_run(tmp_path):
+    for name in ("a.png", "sub/b.png"):
+        plain(tmp_path / "in" / name)
+    for draw in ("in/drawn", "in/sub/../drawn"):
+        result = inside("detect", "--jsonl", "--draw", tmp_path / draw, tmp_path / "in")
+        assert result.exit_code == 0
+        assert [line["image"] for line in jsonl(result.stdout)] == [
+            str(tmp_path / "in" / name) for name in ("a.png", "sub/b.png")
+        ]
+        assert list(pictures_in(tmp_path / "in" / "drawn")) == ["a.jpg", "b.jpg"]
 
 
 def test_frame_too_wide_to_draw_does_not_stop_the_run(tmp_path):
@@ -679,3 +805,26 @@ def test_cache_that_cannot_be_written(tmp_path):
     assert "Traceback" not in done.stderr
     assert done.returncode in (0, 1)
     assert done.stdout or "peephole: mmod: the cache" in done.stderr
+
+
+def test_an_error_that_is_not_the_outputs_leaves_the_output_alone(monkeypatch):
+    code = """
+import os, sys, peephole.cli as cli
+def broken(out): raise OSError(5, "Input/output error")
+import peephole.selftest
+peephole.selftest.run = broken
+before = len(os.listdir("/proc/self/fd"))
+try:
+    cli.main(["selftest"])
+except SystemExit as end:
+    print("still here", end.code, len(os.listdir("/proc/self/fd")) - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "still here 1 0\n"
+    assert done.stderr == "peephole: cannot go on: [Errno 5] Input/output error\n"
+
+
+def test_no_standard_output_at_all(tmp_path):
+    command = ["sh", "-c", '"$@" >&-', "sh", *PEEPHOLE, "detect", str(plain(tmp_path / "a.png"))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr

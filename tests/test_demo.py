@@ -10,6 +10,9 @@ def test_the_demo_is_right_and_leaves_its_pictures(tmp_path):
     lines = []
     assert demo.run(tmp_path / "out", lines.append)
     assert "every face found, named and placed rightly" in lines[-1]
+    (header,) = [line for line in lines if line.startswith("frame ")]
+    assert header.split()[-7:] == ["decode", "plan", "detect", "map", "align", "embed", "match"]
+    assert any(line.startswith("error: ") for line in lines)
     for scene in demo.SCENES:
         frame, drawn = (read(tmp_path / "out" / kind / f"{scene.name}.jpg") for kind in ("frames", "labelled"))
         assert frame.size == drawn.size == (1536, 1536)

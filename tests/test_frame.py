@@ -1,10 +1,14 @@
 """What decodes, how it comes out, and what is said of the rest."""
 
 import io
+import itertools
 import struct
 import subprocess
 import sys
+import time
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +24,7 @@ from peephole.errors import (
     FrameNotFound,
     FrameTooLarge,
     FrameUnreadable,
+    OutOfMemory,
     UsageError,
 )
 from peephole.frame import Frame, decode, load, read
@@ -488,3 +493,41 @@ def test_cause_is_kept():
     with pytest.raises(FrameCorrupt) as caught:
         decode(encoded(blocks("RG/BW", 16), "JPEG")[:400])
     assert caught.value.__cause__ is not None
+
+
+def test_threads_that_decode_at_once_leave_the_warnings_filters_alone(monkeypatch):
+    opening, naps = Image.open, itertools.cycle([0.005, 0.001, 0.003])
+
+    def slowly(*arguments, **options):
+        time.sleep(next(naps))  # so that they overlap, and end in another order than they began in
+        return opening(*arguments, **options)
+
+    monkeypatch.setattr(Image, "open", slowly)
+    makes_pillow_warn = encoded(RGB, "PNG", exif=b"Exif\0\0II*\0\xff\xff\xff\x7f")
+    damaged = [makes_pillow_warn, encoded(RGB, "PNG")] * 30
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(6) as pool:
+        assert len(list(pool.map(decode, damaged))) == 60
+    assert warnings.filters == before
+
+
+def test_pillows_own_limit_is_said_in_our_words():
+    data = png((60000, 60000), 8, 2, b"")
+    for max_pixels, limit in ((160_000_000, 160), (10**10, 179)):
+        with pytest.raises(FrameTooLarge, match=f"header claims 3600000000 pixels, the limit is {limit} million"):
+            decode(data, max_pixels=max_pixels)
+
+
+def test_memory_that_runs_out_is_no_fault_of_the_header(monkeypatch, tmp_path):
+    (tmp_path / "a.png").write_bytes(encoded(RGB, "PNG"))
+    with monkeypatch.context() as patch:
+        patch.setattr(Image.Image, "convert", fail_with_memory_error)
+        with pytest.raises(OutOfMemory, match="not enough memory to decode"):
+            decode(encoded(Image.new("L", (2, 2)), "PNG"))
+    monkeypatch.setattr(Path, "read_bytes", fail_with_memory_error)
+    with pytest.raises(OutOfMemory, match="not enough memory"):
+        load(tmp_path / "a.png")
+
+
+def fail_with_memory_error(*arguments, **options):
+    raise MemoryError

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peephole.geometry import Transform, areas, clip_boxes, overlaps, round_boxes, suppress
+from peephole.geometry import Transform, areas, overlaps, round_boxes, suppress
 
 sides = st.integers(1, 20_000)
 coordinates = st.floats(-20_000, 20_000)
@@ -95,11 +95,6 @@ def test_rounding_is_to_the_nearest_edge_on_both_sides_of_zero():
 @given(boxes)
 def test_rounding_moves_no_edge_by_more_than_half_a_pixel(box):
     assert np.abs(round_boxes([box]) - np.array([box])).max() <= 0.5
-
-
-def test_clip_keeps_the_part_within_the_frame():
-    found = clip_boxes([[-5, -5, 5, 5], [8, 8, 30, 9], [20, 20, 30, 30]], 10, 10)
-    assert found.tolist() == [[0, 0, 5, 5], [8, 8, 10, 9], [10, 10, 10, 10]]
 
 
 def test_overlaps_of_literal_boxes():

@@ -1,5 +1,6 @@
 """Known people: which photos count, which are named as problems, when the folder cannot be used."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -187,3 +188,38 @@ def test_nobody_is_called_unknown(tmp_path, pipeline, eileen_file):
     put(eileen_file, tmp_path / "unknown" / "1.png")
     with pytest.raises(PeopleError, match="'unknown' is what a stranger is called"):
         load_people(tmp_path, pipeline)
+
+
+def test_folder_that_cannot_be_listed_is_named(tmp_path, pipeline, eileen_file, monkeypatch):
+    put(eileen_file, tmp_path / "Eileen" / "1.png")
+    for name in ("Anna", "Eileen/2022"):
+        (tmp_path / name).mkdir()
+    listing = os.scandir
+
+    def scandir(path="."):
+        if Path(path).name in ("Anna", "2022"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return listing(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    people = load_people(tmp_path, pipeline)
+    assert people.names == ("Eileen",)
+    assert people.problems == (
+        (str(tmp_path / "Anna"), "the folder cannot be listed: Permission denied"),
+        (str(tmp_path / "Anna"), "no usable photo of Anna"),
+        (str(tmp_path / "Eileen" / "2022"), "the folder cannot be listed: Permission denied"),
+    )
+    assert relative(tmp_path) == ["Eileen/1.png"]
+
+
+def test_photos_that_cannot_be_looked_at_are_named(tmp_path, pipeline, eileen_file):
+    put(eileen_file, tmp_path / "Eileen" / "1.png")
+    (tmp_path / "Eileen" / "2.png").symlink_to("nowhere.png")
+    assert load_people(tmp_path, pipeline).problems == ((str(tmp_path / "Eileen" / "2.png"), "no such file"),)
+
+
+def test_progress_is_told_of_each_photo(tmp_path, pipeline, eileen_file):
+    photos = [put(eileen_file, tmp_path / "Eileen" / "1.png"), put_plain(tmp_path / "Eileen" / "2.png")]
+    seen = []
+    load_people(tmp_path, pipeline, progress=seen.append)
+    assert seen == [str(photo) for photo in photos]

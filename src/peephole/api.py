@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypedDict
 
+from .align import Landmarker
+from .detectors import Detector, open_detector
 from .frame import Frame, Source
 from .geometry import round_boxes
 from .match import People
@@ -15,6 +19,7 @@ from .people import load_people as _load_people
 from .people import pictures
 from .pipeline import Analysis, Pipeline, Scale
 from .planner import Plan, Size
+from .recognizers import Recognizer, open_recognizer
 
 CLASSIC_SIDE = 720
 CLASSIC_UPSAMPLE = 1
@@ -30,9 +35,41 @@ class ClassicFace(TypedDict):
     confidence: float
 
 
+_loading, _enrolling = threading.RLock(), threading.RLock()
+"""Held while models, or people, are loaded: of two first calls at once the second waits for the first one's."""
+
+_detector = functools.lru_cache(maxsize=8)(open_detector)
+_recognizer = functools.lru_cache(maxsize=8)(open_recognizer)
+_landmarker = functools.lru_cache(maxsize=1)(Landmarker)
+
+
+class _Shared(Pipeline):
+    """A pipeline whose models are also those of the others that are called the same."""
+
+    @functools.cached_property
+    def detector(self) -> Detector:
+        with _loading, self._loading():
+            return _detector(self._detector, threads=self._threads)  # type: ignore[arg-type]
+
+    @functools.cached_property
+    def landmarker(self) -> Landmarker:
+        with _loading, self._loading():
+            return _landmarker()
+
+    @functools.cached_property
+    def recognizer(self) -> Recognizer:
+        with _loading, self._loading():
+            return _recognizer(self._recognizer, threads=self._threads)  # type: ignore[arg-type]
+
+
 @functools.lru_cache(maxsize=8)
 def _pipeline(detector: str, recognizer: str, threads: int | None, memory: int | str | None) -> Pipeline:
-    return Pipeline(detector, recognizer, threads=threads, memory=memory)
+    return _Shared(detector, recognizer, threads=threads, memory=memory)
+
+
+def _open(detector: str, recognizer: str, threads: int | None, memory: int | str | None) -> Pipeline:
+    with _loading:
+        return _pipeline(detector, recognizer, threads, memory)
 
 
 def detect(
@@ -65,7 +102,7 @@ def detect(
     Raises:
         FrameError, UsageError, ModelError: see `peephole.errors`.
     """
-    return _pipeline(detector, "resnet", threads, memory).analyse(
+    return _open(detector, "resnet", threads, memory).analyse(
         image, scale=Scale(max_side, upsample, min_face, max_face), min_confidence=min_confidence
     )
 
@@ -84,7 +121,7 @@ def embed(
     memory: int | str | None = None,
 ) -> Analysis:
     """Where the faces are, with landmarks and a vector each; see `detect` for the arguments."""
-    return _pipeline(detector, recognizer, threads, memory).analyse(
+    return _open(detector, recognizer, threads, memory).analyse(
         image, scale=Scale(max_side, upsample, min_face, max_face), min_confidence=min_confidence, embed=True
     )
 
@@ -118,10 +155,11 @@ def label(
         FrameError, UsageError, ModelError: see `peephole.errors`.
     """
     scale = Scale(max_side, upsample, min_face, max_face)
-    pipeline = _pipeline(detector, recognizer, threads, memory)
+    pipeline = _open(detector, recognizer, threads, memory)
     known = people
     if not isinstance(known, People):
-        known = _known(pipeline, Path(known), _state(Path(known)), scale, min_confidence)
+        with _enrolling:
+            known = _known(pipeline, Path(known), _state(Path(known)), scale, min_confidence)
     return pipeline.analyse(image, scale=scale, min_confidence=min_confidence, people=known, threshold=threshold)
 
 
@@ -139,7 +177,7 @@ def load_people(
     memory: int | str | None = None,
 ) -> People:
     """The people of a folder, ``DIR/NAME/*.jpg``; see `peephole.people.load_people` and `detect`."""
-    pipeline = _pipeline(detector, recognizer, threads, memory)
+    pipeline = _open(detector, recognizer, threads, memory)
     return _load_people(
         folder, pipeline, scale=Scale(max_side, upsample, min_face, max_face), min_confidence=min_confidence
     )
@@ -161,7 +199,7 @@ def plan(
     Loads the detector, to know what the process takes before any frame. See `detect` for the arguments; ``reducible``
     says that the frame is a JPEG, which can be decoded at a part of its size.
     """
-    pipeline = _pipeline(detector, "resnet", None, memory)
+    pipeline = _open(detector, "resnet", None, memory)
     return pipeline.plan(size, Scale(max_side, upsample, min_face, max_face), reducible=reducible, encoded=1)
 
 
@@ -179,7 +217,12 @@ def detect_faces(
 def _state(folder: Path) -> tuple[tuple[str, int, int], ...]:
     """What changes when a photo does: path, time and size of each."""
     files = pictures(folder) if os.path.isdir(folder) else []  # noqa: PTH112 - unlike Path.is_dir it never raises
-    return tuple((str(f), f.stat().st_mtime_ns, f.stat().st_size) for f in files)
+    state = []
+    for file in files:
+        with contextlib.suppress(OSError):  # gone meanwhile, or not to be looked at: no photo to load either
+            stat = file.stat()
+            state.append((str(file), stat.st_mtime_ns, stat.st_size))
+    return tuple(state)
 
 
 @functools.lru_cache(maxsize=8)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -40,14 +41,36 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except PeepholeError as error:
-            click.echo(f"peephole: {error}", err=True)
-            ctx.exit(USAGE if isinstance(error, UsageError) else SOME_FAILED)
+            usage = isinstance(error, UsageError)
+            click.echo(f"peephole: {_as_typed(str(error)) if usage else error}", err=True)
+            ctx.exit(USAGE if usage else SOME_FAILED)
         except OSError as error:
-            # Standard output is gone or full. Its buffer must not be flushed again when Python ends.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             if not isinstance(error, BrokenPipeError):  # a reader that has left (`| head`) asks for no words
                 click.echo(f"peephole: cannot go on: {error}", err=True)
+            _let_go_of_output()
             ctx.exit(SOME_FAILED)
+
+
+def _as_typed(message: str) -> str:
+    """A message of the library with its options as they are called on the command line."""
+    return re.sub(
+        r"\b(max_side|min_face|min_confidence|upsample|threshold|threads)\b(?= must| and | both)", _option, message
+    )
+
+
+def _option(name: re.Match[str]) -> str:
+    return f"--{name[0].replace('_', '-')}"
+
+
+def _let_go_of_output() -> None:
+    """Where standard output takes nothing more, keep Python from trying once again when it ends."""
+    try:
+        sys.stdout.flush()
+    except (AttributeError, ValueError):  # there is none, or it is closed
+        return
+    except OSError:
+        with suppress(OSError, ValueError), Path(os.devnull).open("wb") as nowhere:  # ValueError: it has no number
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -58,7 +81,9 @@ def main() -> None:
     Exit status: 0 every image was read, 1 some failed, 2 the command line cannot work.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="surrogateescape")  # a file's name may be any bytes
+        # A file's name may be any bytes, and none of them may end the run.
+        utf8 = sys.stdout.encoding.lower().replace("-", "") == "utf8"
+        sys.stdout.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
 
 
 def _options(*decorators: Callable[[F], F]) -> Callable[[F], F]:
@@ -105,7 +130,12 @@ frame_options = _options(
     ),
     click.option("--threads", type=click.IntRange(1), help="Compute threads; by default one a usable processor."),
     click.option("--jsonl", is_flag=True, help="Print a JSON line an image instead of a table."),
-    click.option("--draw", type=click.Path(file_okay=False), metavar="DIR", help="Write annotated copies there."),
+    click.option(
+        "--draw",
+        type=click.Path(file_okay=False),
+        metavar="DIR",
+        help="Write annotated copies there; what lies there from an earlier run may be overwritten.",
+    ),
     click.option(
         "--timings",
         type=click.Path(dir_okay=False),
@@ -220,18 +250,26 @@ class _Input:
     error: FrameError | None = None
 
 
-def _inputs(images: Sequence[str]) -> list[_Input]:
-    """The images in the order given; a folder stands for the pictures below it, sorted."""
+def _inputs(images: Sequence[str], draw: Path | None) -> list[_Input]:
+    """The images in the order given; a folder stands for the pictures below it, sorted, without earlier drawings."""
     from .people import pictures
 
     found: list[_Input] = []
+    drawn = _real(draw) if draw else None
     for name in images:
         if name in (STDIN, "") or not os.path.isdir(name):  # noqa: PTH112 - unlike Path.is_dir it never raises
             found.append(_Input(name))
             continue
-        inside = pictures(Path(name))
-        found += [_Input(str(path)) for path in inside]
-        if not inside:
+        unlisted: list[_Input] = []
+
+        def problem(path: str, reason: str, unlisted: list[_Input] = unlisted) -> None:
+            unlisted.append(_Input(path, FrameUnreadable(reason)))
+
+        inside = pictures(Path(name), problem)
+        if drawn and _real(Path(name)) in drawn.parents:
+            inside = [path for path in inside if not _real(path.parent).is_relative_to(drawn)]
+        found += [_Input(str(path)) for path in inside] + unlisted
+        if not inside and not unlisted:
             found.append(_Input(name, FrameNotFound("no picture in this folder")))
     return found
 
@@ -241,15 +279,16 @@ def _run(job: _Job) -> None:
     from . import pipeline, planner
     from .frame import load, snapshot
     from .pipeline import Pipeline, Scale
-    from .report import FaceTable
+    from .report import FaceTable, escaped
     from .timings import StageClock, TimingLog
 
     scale = Scale(job.max_side, job.upsample, job.min_face, job.max_face)
     planner.check((1, 1), job.max_side, job.upsample, job.min_face, job.max_face)
     pipeline.check(job.min_confidence, job.threshold)
     looking = Pipeline(job.detector, job.recognizer, threads=job.threads, memory=job.memory)
-    inputs = _inputs(job.images)
-    drawings = _Drawings(Path(job.draw), inputs) if job.draw else None
+    draw = Path(job.draw) if job.draw else None
+    inputs = _inputs(job.images, draw)
+    drawings = _Drawings(draw, inputs, job.people) if draw else None
     log = TimingLog(job.timings) if job.timings else None
     failed = False
 
@@ -257,9 +296,10 @@ def _run(job: _Job) -> None:
     if job.people is not None:
         from .people import load_people
 
-        people = load_people(job.people, looking, scale=scale, min_confidence=job.min_confidence)
+        with _counter() as seen:
+            people = load_people(job.people, looking, scale=scale, min_confidence=job.min_confidence, progress=seen)
         for path, reason in people.problems:
-            click.echo(f"peephole: {path}: {reason}", err=True)
+            click.echo(f"peephole: {escaped(path)}: {reason}", err=True)
 
     table = FaceTable(
         [each.name for each in inputs], embeddings=job.embed and people is None, matches=people is not None
@@ -328,22 +368,40 @@ def _progress(total: int) -> Iterator[tuple[Callable[[list[str]], None], Callabl
         yield say, bar.update
 
 
+@contextmanager
+def _counter() -> Iterator[Callable[[str], object] | None]:
+    """What is told of each of the people's photos, where a person waits at a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from tqdm import tqdm
+
+    with tqdm(desc="people", unit="photo", file=sys.stderr, leave=False, delay=1) as bar:
+        yield lambda _: bar.update()
+
+
 class _Drawings:
     """Annotated copies in one folder, a JPEG each, never one over another and never over an input."""
 
-    def __init__(self, folder: Path, inputs: Sequence[_Input]) -> None:
+    def __init__(self, folder: Path, inputs: Sequence[_Input], people: str | None) -> None:
+        """Make the folder, unless it holds what must not be overwritten.
+
+        Raises:
+            UsageError: it does, or it cannot be made.
+        """
+        files = [Path(each.name) for each in inputs if each.name not in (STDIN, "") and not each.error]
+        real = _real(folder)
+        if people is not None and real.is_relative_to(_real(Path(people))):
+            raise UsageError(f"--draw {folder} lies in the people's folder {people}: choose another folder")
+        for file in files:
+            if _real(file.parent) == real:
+                raise UsageError(f"--draw {folder} could overwrite pictures like {file}: choose another folder")
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"the folder {folder} cannot be made: {error.strerror}") from error
-        for each in inputs:
-            if (
-                each.name != STDIN
-                and not each.error
-                and Path(each.name).absolute().parent.resolve() == folder.resolve()
-            ):
-                raise UsageError(f"--draw {folder} could overwrite pictures like {each.name}: choose another folder")
         self._folder = folder
+        self._inputs = {_identity(file) for file in files} - {None}
         self._used: set[str] = set()
 
     def write(self, frame: Frame, faces: Faces) -> bool:
@@ -352,14 +410,32 @@ class _Drawings:
 
         stem = "stdin" if frame.source == STDIN else Path(frame.source).stem
         name, number = stem, 1
-        while name in self._used:
+        # Some file systems take A.jpg and a.jpg for one; and a name here may be a link to an input, or the reverse.
+        while name.casefold() in self._used or _identity(self._folder / f"{name}.jpg") in self._inputs:
             number += 1
             name = f"{stem}-{number}"
-        self._used.add(name)
+        self._used.add(name.casefold())
         target = self._folder / f"{name}.jpg"
         try:
             annotate(frame, faces).save(target, quality=90)
-        except (OSError, ValueError) as error:  # ValueError: more pixels a side than a JPEG can have
-            click.echo(f"peephole: {target} cannot be drawn: {error}", err=True)
+        except (OSError, ValueError, MemoryError) as error:  # ValueError: more pixels a side than a JPEG can have
+            click.echo(f"peephole: {target} cannot be drawn: {error or 'not enough memory'}", err=True)
             return False
         return True
+
+
+def _real(path: Path) -> Path:
+    """An absolute path without links; as far as it can be had."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError):  # RuntimeError: links in a circle; ValueError: a NUL byte
+        return path.absolute()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What two names of one file have in common, links followed; None where there is no file."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):  # ValueError: a NUL byte in the name
+        return None
+    return found.st_dev, found.st_ino

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from .align import warp
@@ -18,7 +18,7 @@ from .draw import annotate
 from .errors import PeepholeError
 from .faces import UNKNOWN, Face
 from .frame import Pixels, read
-from .geometry import Boxes, Transform, overlaps
+from .geometry import Boxes, Transform, overlaps, round_boxes
 from .people import load_people
 from .pipeline import Analysis, Pipeline, Scale
 from .report import NOBODY, Table
@@ -28,6 +28,7 @@ SCALE = Scale(min_face=56, upsample=1)
 """The smallest face here is 60 px wide, and a detector's box may come out a little narrower than the face."""
 MIN_OVERLAP = 0.5
 """A box that overlaps its face's known place by less of their union is misplaced."""
+STAGES = ("decode", "plan", "detect", "map", "align", "embed", "match")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +120,10 @@ def run(folder: Path, say: Callable[[str], object]) -> bool:
         say(f"{photo}: {reason}")
     table = Table(
         [("frame", -16), ("face", 4), ("name", -14), ("score", 5), ("native box", -22), ("error", 6), ("verdict", -9)]
-        + [(stage, 6) for stage in ("decode", "detect", "align", "embed", "match")]
+        + [(stage, 6) for stage in STAGES]
     )
-    say(f"{len(people)} photos of {ENROLLED.person} enrolled; frames of {SIDE}x{SIDE}; times in milliseconds\n")
+    say(f"{len(people)} photos of {ENROLLED.person} enrolled; frames of {SIDE}x{SIDE}; times in milliseconds")
+    say("error: from the centre of the box found to the centre of the face, in native pixels\n")
     say(table.header())
     right = True
     for scene, path in zip(SCENES, frames, strict=True):
@@ -138,22 +140,26 @@ def run(folder: Path, say: Callable[[str], object]) -> bool:
 
 def _judge(scene: Scene, analysis: Analysis) -> list[tuple[list[str], bool]]:
     """A row of the table for each face that was found or should have been, and whether it is right."""
-    times = [f"{analysis.timings_ms.get(stage, 0):.0f}" for stage in ("decode", "detect", "align", "embed", "match")]
+    times = [f"{analysis.timings_ms.get(stage, 0):.0f}" for stage in STAGES]
     rows: list[tuple[list[str], bool]] = []
     left = list(scene.visitors)
     for number, face in enumerate(analysis, 1):
         overlap = [float(overlaps(np.array([face.box]), visitor.box())[0, 0]) for visitor in left]
         visitor = left.pop(int(np.argmax(overlap))) if overlap and max(overlap) >= MIN_OVERLAP else None
         verdict, error = _verdict(face, visitor)
-        box = " ".join(f"{value:.0f}" for value in face.box)
+        box = _whole(face.box)
         name, score = face.name or "", f"{face.score:.2f}"
         rows.append(([scene.name, str(number), name, score, box, error, verdict, *times], verdict == "right"))
     for visitor in left:
-        box = " ".join(f"{value:.0f}" for value in visitor.box()[0])
+        box = _whole(visitor.box())
         rows.append(([scene.name, "-", visitor.portrait.person, "", box, "", "MISSED"], False))
     if not rows:
         rows.append(([scene.name, "0", NOBODY, "", "", "", "right", *times], True))
     return rows
+
+
+def _whole(box: ArrayLike) -> str:
+    return " ".join(str(side) for side in round_boxes(box)[0])
 
 
 def _verdict(face: Face, visitor: Visitor | None) -> tuple[str, str]:
@@ -166,7 +172,7 @@ def _verdict(face: Face, visitor: Visitor | None) -> tuple[str, str]:
 
 
 def _write_pictures(folder: Path) -> tuple[list[Path], Path]:
-    portraits = {portrait.person: _pixels(portrait) for portrait in (EILEEN, GRACE)}
+    portraits = {portrait.person: pixels(portrait) for portrait in (EILEEN, GRACE)}
     for kind in ("frames", "labelled", f"people/{ENROLLED.person}"):
         (folder / kind).mkdir(parents=True, exist_ok=True)
     frames = []
@@ -179,7 +185,12 @@ def _write_pictures(folder: Path) -> tuple[list[Path], Path]:
     return frames, folder / "people"
 
 
-def _pixels(portrait: Portrait) -> Pixels:
+def pixels(portrait: Portrait) -> Pixels:
+    """A portrait's picture.
+
+    Raises:
+        PeepholeError: the package that carries it is not installed.
+    """
     spec = importlib.util.find_spec(portrait.package)
     if spec is None or not spec.submodule_search_locations:
         raise PeepholeError(f"the demo needs {portrait.package}: pip install 'peephole[demo]'")

@@ -9,7 +9,8 @@
     │   ├── FrameNotAPicture  bytes in no picture format that is read here
     │   ├── FrameCorrupt      a picture that is cut off or damaged
     │   ├── FrameTooLarge     more pixels than the limit, refused before any is decoded
-    │   └── BudgetTooSmall    not even the coarsest plan fits into the memory budget
+    │   ├── BudgetTooSmall    not even the coarsest plan fits into the memory budget
+    │   └── OutOfMemory       no memory for its pixels, or for looking at them at this scale
     ├── ModelError            a model's file cannot be used
     │   ├── ModelNotFound     the file, or the package that carries it, is not there
     │   └── ModelDamaged      its bytes are not what they should be
@@ -20,6 +21,8 @@ Errors of the libraries underneath are translated once, where they are called, a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 
@@ -92,6 +95,12 @@ class BudgetTooSmall(FrameError):
         self.needed = needed
 
 
+class OutOfMemory(FrameError):
+    """There is no memory for its pixels, or for looking at them at this scale."""
+
+    kind = "out-of-memory"
+
+
 class ModelError(PeepholeError):
     """A model's file cannot be used."""
 
@@ -114,3 +123,12 @@ class PeopleError(PeepholeError):
     """The people's folder cannot be used."""
 
     kind = "people"
+
+
+@contextmanager
+def memory_errors() -> Iterator[None]:
+    """Turn the `MemoryError` of a block, or of the function it decorates, into `OutOfMemory`."""
+    try:
+        yield
+    except MemoryError as error:
+        raise OutOfMemory(f"there is not enough memory for it{f': {error}' if str(error) else ''}") from error

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import re
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +27,9 @@ from .errors import (
     FrameNotFound,
     FrameTooLarge,
     FrameUnreadable,
+    OutOfMemory,
     UsageError,
+    memory_errors,
 )
 from .geometry import IDENTITY, Transform
 
@@ -108,7 +112,7 @@ def snapshot(data: bytes, source: str = "bytes", *, max_pixels: int = MAX_PIXELS
     Raises:
         FrameEmpty, FrameNotAPicture, FrameCorrupt, FrameTooLarge: what was wrong with the bytes.
     """
-    with _open(data) as image:
+    with _open(data, max_pixels) as image:
         _check_size(image, max_pixels)
         jpeg = image.format in ("JPEG", "MPO")
         # The other formats' orientation may stand behind the pixels: looking for it would decode them.
@@ -122,6 +126,11 @@ def read(source: Source | Frame, *, max_pixels: int = MAX_PIXELS) -> Frame:
     EXIF orientation is applied. Grey, palette, CMYK and 16-bit pictures come out as 8-bit RGB (16 bits by their
     upper byte); an alpha channel is ignored, the colours under it are taken as they stand. Of several pages or
     frames the first is read.
+
+    Args:
+        source: the picture.
+        max_pixels: a larger one is refused before it is decoded. Pillow's own limit, twice its
+            ``Image.MAX_IMAGE_PIXELS`` or 179 million pixels, holds in any case; arrays have none.
 
     Raises:
         FrameError: one of its kinds; see `peephole.errors`.
@@ -148,11 +157,13 @@ def load(path: str | os.PathLike[str]) -> bytes:
 
     Raises:
         FrameNotFound, FrameUnreadable: with the operating system's own words.
+        OutOfMemory: it does not fit into memory.
     """
     if not os.fspath(path):
         raise FrameNotFound("an empty name")
     try:
-        return Path(path).read_bytes()
+        with memory_errors():
+            return Path(path).read_bytes()
     except FileNotFoundError as error:
         raise FrameNotFound("no such file") from error
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
@@ -170,8 +181,9 @@ def decode(data: bytes, source: str = "bytes", *, max_pixels: int = MAX_PIXELS, 
 
     Raises:
         FrameEmpty, FrameNotAPicture, FrameCorrupt, FrameTooLarge: what was wrong with them.
+        OutOfMemory: the pixels do not fit into memory.
     """
-    with _open(data) as image:
+    with _open(data, max_pixels) as image:
         _check_size(image, max_pixels)
         width, height = image.size
         if reduction > 1:
@@ -204,13 +216,17 @@ def _check_size(image: Image.Image, max_pixels: int) -> None:
         )
 
 
+_decoding = threading.Lock()
+"""Held while Pillow works: warnings are silenced for the whole process, and two at once would not put them back."""
+
+
 @contextmanager
-def _open(data: bytes) -> Iterator[Image.Image]:
+def _open(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
     """Pillow's picture over ``data``, its errors translated here and nowhere else."""
     if not data:
         raise FrameEmpty("the file is empty (0 bytes)")
     try:
-        with warnings.catch_warnings():
+        with _decoding, warnings.catch_warnings():
             # The size limit is ours and damaged metadata is no reason to refuse: Pillow's warnings add nothing.
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
@@ -222,9 +238,13 @@ def _open(data: bytes) -> Iterator[Image.Image]:
             f"not a picture in a format that is read here ({', '.join(FORMATS)}); it begins with {data[:8]!r}"
         ) from error
     except Image.DecompressionBombError as error:
-        raise FrameTooLarge(f"refused before decoding: {error}") from error
+        claimed = re.search(r"\d+", str(error))  # it says so in its first number and nowhere else
+        limit = min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or 0))
+        raise FrameTooLarge(
+            f"the header claims {claimed[0] if claimed else 'too many'} pixels, the limit is {limit / 1e6:.0f} million"
+        ) from error
     except MemoryError as error:
-        raise FrameTooLarge("there is not enough memory to decode it") from error
+        raise OutOfMemory("there is not enough memory to decode it") from error
     except Exception as error:
         # Pillow's parsers raise whatever they trip over in a damaged file: OSError, SyntaxError, struct.error, ...
         raise FrameCorrupt(f"cut off or damaged: {error or type(error).__name__}") from error

@@ -127,10 +127,6 @@ class Transform:
         b = np.asarray(boxes, np.float64).reshape(-1, 4)
         return b * (self.a, self.e, self.a, self.e) + (self.c, self.f, self.c, self.f)
 
-    def to_dict(self) -> dict[str, Any]:
-        """The six coefficients under their names."""
-        return {name: getattr(self, name) for name in ("a", "b", "c", "d", "e", "f")}
-
 
 IDENTITY = Transform()
 
@@ -141,12 +137,6 @@ def round_boxes(boxes: ArrayLike) -> NDArray[np.int64]:
     Not ``int()``, which rounds towards zero and so moves what lies left of or above the frame the other way.
     """
     return np.floor(np.asarray(boxes, np.float64).reshape(-1, 4) + 0.5).astype(np.int64)
-
-
-def clip_boxes(boxes: ArrayLike, width: float, height: float) -> Boxes:
-    """The part of each box, (n, 4), that lies within a frame; empty boxes at the border where none does."""
-    b = np.asarray(boxes, np.float64).reshape(-1, 4)
-    return np.clip(b, 0.0, (width, height, width, height))
 
 
 def areas(boxes: Boxes) -> NDArray[np.float64]:

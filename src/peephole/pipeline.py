@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from . import planner
 from .align import Landmarker, cut_chips
 from .detectors import Detector, open_detector
-from .errors import BudgetTooSmall, UsageError
+from .errors import BudgetTooSmall, UsageError, memory_errors
 from .faces import Face, Faces
 from .frame import Frame, Snapshot, Source, open_source
 from .geometry import suppress
@@ -96,6 +97,20 @@ class Scale:
     min_face: float | None = None
     max_face: float | None = None
 
+    def __post_init__(self) -> None:
+        whole("max_side", self.max_side)
+        if self.upsample is None:
+            raise UsageError("upsample must be a whole number, not None")
+        whole("upsample", self.upsample)
+        if self.min_face is not None and not isinstance(self.min_face, Real):
+            raise UsageError(f"min_face must be a number of native pixels, not {self.min_face!r}")
+
+
+def whole(name: str, value: object) -> None:
+    """Raise a `UsageError` for an option that is neither a whole number nor None."""
+    if value is not None and (not isinstance(value, Integral) or isinstance(value, bool)):
+        raise UsageError(f"{name} must be a whole number, not {value!r}")
+
 
 def check(min_confidence: float, threshold: float | None) -> None:
     """Raise a `UsageError` for values that every comparison would answer in the same way."""
@@ -126,8 +141,13 @@ class Pipeline:
                 `memory.find_budget`.
 
         Raises:
-            UsageError: ``threads`` is below 1, or ``memory`` is no size.
+            UsageError: ``threads`` is no whole number of at least 1, ``memory`` is no size, or there is no detector or
+                recognizer.
         """
+        whole("threads", threads)
+        for what, chosen in (("detector", detector), ("recognizer", recognizer)):
+            if chosen is None:
+                raise UsageError(f"{what} must be a name or a {what}, not None")
         if threads is not None and threads < 1:
             raise UsageError(f"threads must be at least 1, not {threads}")
         self._detector, self._recognizer, self._threads = detector, recognizer, threads
@@ -196,6 +216,7 @@ class Pipeline:
                 needed=least * 2**20,
             ) from error
 
+    @memory_errors()
     def analyse(
         self,
         source: Source | Snapshot | Frame,

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from unicodedata import category
 
 from .errors import FrameError
 from .faces import Face
+from .geometry import round_boxes
 from .pipeline import Analysis, Pipeline
 from .planner import Plan
 
+GAP = "  "
 NOBODY = "nobody there"
 FAILED = "could not look"
+
+
+def escaped(text: str) -> str:
+    """Text that stays on its line: control characters and line ends, which a file's name may hold, spelled out."""
+    return "".join(repr(c)[1:-1] if category(c) in {"Cc", "Zl", "Zp"} else c for c in text)
 
 
 class Table:
     """Rows of columns whose widths are known beforehand, so that a row can be printed before the next is known."""
 
     def __init__(self, columns: Sequence[tuple[str, int]]) -> None:
-        """Name the columns and give their widths; a negative width aligns to the left. A longer cell overflows."""
+        """Name the columns and give their widths; a negative width aligns to the left.
+
+        A longer cell goes on into empty ones behind it, or else moves those behind it to the right.
+        """
         self._widths = [width if width < 0 else max(width, len(name)) for name, width in columns]
         self._names = [name for name, _ in columns]
 
@@ -27,11 +38,14 @@ class Table:
 
     def row(self, cells: Sequence[str]) -> str:
         """One line; cells that are not given stay empty."""
-        padded = [
-            cell.ljust(-width) if width < 0 else cell.rjust(width)
-            for cell, width in zip(cells, self._widths, strict=False)
-        ]
-        return "  ".join(padded).rstrip()
+        line, start = "", 0
+        for cell, width in zip(cells, self._widths, strict=False):
+            text = escaped(cell)
+            if text:
+                line = line.ljust(start) if len(line) + len(GAP) <= start or not line else line + GAP
+                line += text.ljust(-width) if width < 0 else text.rjust(width)
+            start += abs(width) + len(GAP)
+        return line.rstrip()
 
 
 class FaceTable:
@@ -39,11 +53,12 @@ class FaceTable:
 
     def __init__(self, names: Sequence[str], *, embeddings: bool = False, matches: bool = False) -> None:
         """Lay the table out for these image names."""
-        columns = [("image", -max([5, *(len(name) for name in names)])), ("frame", -11)]
+        columns = [("image", -max([5, *(len(escaped(name)) for name in names)])), ("frame", -11)]
         columns += [(side, 6) for side in ("left", "top", "right", "bottom")]
         columns += [("confidence", 10)]
         columns += [("vector", -24)] if embeddings else []
-        columns += [("name", -16), ("distance", 8), ("margin", 7)] if matches else []
+        columns += [("name", -16), ("score", 6), ("distance", 8), ("margin", 7)] if matches else []
+        self._behind = len(columns)
         self._table = Table([*columns, ("ms", 7)])
         self.header = self._table.header()
 
@@ -52,7 +67,8 @@ class FaceTable:
         start = [analysis.source, f"{analysis.width}x{analysis.height}"]
         total = f"{sum(analysis.timings_ms.values()):.0f}"
         if not len(analysis):
-            return [self._table.row([*start, NOBODY])]
+            row = [*start, NOBODY]
+            return [self._table.row([*row, *[""] * (self._behind - len(row)), total])]
         return [self._table.row([*start, *_cells(face), total]) for face in analysis]
 
     def failure(self, source: str, error: FrameError) -> str:
@@ -61,12 +77,13 @@ class FaceTable:
 
 
 def _cells(face: Face) -> list[str]:
-    cells = [f"{value:.0f}" for value in face.box] + [f"{face.confidence:.3f}"]
+    cells = [str(side) for side in round_boxes([face.box])[0]] + [f"{face.confidence:.3f}"]
     if face.embedding is not None and face.match is None:
         cells.append(" ".join(f"{value:+.3f}" for value in face.embedding[:3]) + " ...")
     if face.match is not None:
         cells.append(face.match.name)
-        cells += ["-" if value is None else f"{value:.3f}" for value in (face.match.distance, face.match.margin)]
+        numbers = (face.match.score, face.match.distance, face.match.margin)
+        cells += ["-" if value is None else f"{value:.3f}" for value in numbers]
     return cells
 
 

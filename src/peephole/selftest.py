@@ -58,7 +58,7 @@ def _checks() -> Iterator[tuple[str, Check]]:
 
 def _hash(asset: store.Asset) -> Verdict:
     store.locate(asset)
-    return f"SHA-256 {asset.sha256[:16]}... as published"
+    return f"SHA-256 {asset.sha256[:16]}... as published, {asset.licence}"
 
 
 def _graphs(asset: store.Asset) -> Verdict:

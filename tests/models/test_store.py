@@ -439,3 +439,18 @@ time.sleep(60)
     child.kill()
     child.communicate(timeout=60)
     assert_whole(store.prepare(store.MMOD))
+
+
+def test_what_other_versions_built_is_removed(prepared: store.Prepared, empty: Path):
+    stale = empty / f"mmod-{'0' * 12}-{'f' * 12}"
+    stale.mkdir()
+    (stale / "stem.onnx").write_bytes(b"old")
+    other = empty / f"resnet-{'0' * 12}-{'f' * 12}"
+    other.mkdir()
+    prepared.graphs["stem"].unlink()
+    assert store.prepare(store.MMOD) == prepared
+    assert contents(empty) == sorted([folder_of(prepared).name, other.name])
+
+
+def test_the_source_is_told(prepared: store.Prepared):
+    assert prepared.source == store.locate(store.MMOD)

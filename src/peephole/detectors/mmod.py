@@ -64,7 +64,7 @@ class Mmod:
         self._stem = Session(prepared.graphs["stem"], threads=threads)
         self._tail = Session(prepared.graphs["tail"], threads=threads)
         self._shrink = Session(prepared.graphs["shrink"], threads=threads)
-        window = dat.read_network(store.locate(store.MMOD).read_bytes()).window
+        window = dat.read_network(prepared.source.read_bytes()).window
         assert window is not None  # noqa: S101 - graphs.mmod has seen it
         self.window = window
         self.nms_overlap = window.nms_overlap

@@ -28,5 +28,5 @@ class Planted:
         """See `Detector.scan`; every box has confidence 1."""
         for index, level in enumerate(plan.levels):
             own = self._boxes[self._levels % len(plan.levels) == index]
-            confidence = np.ones(len(own))
-            yield level, level.to_native.inverse().boxes(own), confidence[confidence > min_confidence]
+            own = own[: len(own) if min_confidence < 1 else 0]
+            yield level, level.to_native.inverse().boxes(own), np.ones(len(own))

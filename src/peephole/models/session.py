@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ..errors import ModelDamaged
+from ..errors import ModelDamaged, OutOfMemory, PeepholeError
 from ..memory import usable_cpus
 
 
@@ -38,6 +38,7 @@ class Session:
 
         Raises:
             ModelDamaged: ONNX Runtime does not accept the file.
+            OutOfMemory: there is no memory for it.
         """
         import onnxruntime as ort
 
@@ -50,14 +51,34 @@ class Session:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.intra_op_num_threads = threads or usable_cpus()
         options.inter_op_num_threads = 1
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # its errors come as exceptions: no word of its own on standard error
         try:
             self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions share no base but Exception
-            raise ModelDamaged(f"ONNX Runtime cannot open {path}: {error}") from error
+            raise _translated(error, f"ONNX Runtime cannot open {path}") from error
+        self._path = path
         self._inputs: list[str] = [each.name for each in self._session.get_inputs()]
 
     def run(self, *data: NDArray[Any]) -> NDArray[Any]:
-        """The graph's inputs in its own order → its output."""
-        output: NDArray[Any] = self._session.run(None, dict(zip(self._inputs, data, strict=True)))[0]
+        """The graph's inputs in its own order → its output.
+
+        Raises:
+            OutOfMemory: there is no memory for what comes between input and output.
+            ModelDamaged: the graph does not run on them.
+        """
+        named = dict(zip(self._inputs, data, strict=True))
+        try:
+            output: NDArray[Any] = self._session.run(None, named)[0]
+        except Exception as error:
+            raise _translated(error, f"ONNX Runtime cannot run {self._path}") from error
         return output
+
+
+_NO_MEMORY = ("failed to allocate memory", "bad_alloc", "bad allocation", "out of memory")
+"""Words of ONNX Runtime's arena and of C++: its exceptions have no type for it."""
+
+
+def _translated(error: Exception, what: str) -> PeepholeError:
+    if isinstance(error, MemoryError) or any(words in str(error).lower() for words in _NO_MEMORY):
+        return OutOfMemory("there is not enough memory to look at it at this scale")
+    return ModelDamaged(f"{what}: {error}")

@@ -10,6 +10,7 @@ import importlib.util
 import json
 import logging
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -82,11 +83,13 @@ class Prepared:
         asset: what they were built from.
         graphs: the file of each graph by its name.
         sha256: of each graph's file.
+        source: the asset's own file.
     """
 
     asset: Asset
     graphs: dict[str, Path]
     sha256: dict[str, str]
+    source: Path
 
     @property
     def models(self) -> dict[str, str]:
@@ -136,14 +139,15 @@ def prepare(asset: Asset) -> Prepared:
     source = locate(asset)
     folder = cache_folder() / f"{asset.name}-{asset.sha256[:12]}-{_builder()[:12]}"
     try:
-        prepared = _load(asset, folder)
+        prepared = _load(asset, folder, source)
         if prepared is None:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with _locked(folder.parent / ".lock"):
-                prepared = _load(asset, folder)  # another process may have built it meanwhile
+                prepared = _load(asset, folder, source)  # another process may have built it meanwhile
                 if prepared is None:
                     _install(_build(asset, source), folder)
-                    prepared = _load(asset, folder)
+                    prepared = _load(asset, folder, source)
+                    _sweep(asset, folder)
     except OSError as error:
         raise ModelError(
             f"{asset.name}: the cache {folder.parent} cannot be used: {error.strerror or error}; "
@@ -194,10 +198,18 @@ def _install(graphs: dict[str, bytes], folder: Path) -> None:
         new.rename(folder)
 
 
+def _sweep(asset: Asset, folder: Path) -> None:
+    """Remove what other versions of Peephole, or of the asset, built from it; the lock is held."""
+    ours = re.compile(rf"{re.escape(asset.name)}-[0-9a-f]{{12}}-[0-9a-f]{{12}}")
+    for other in folder.parent.iterdir():
+        if other != folder and ours.fullmatch(other.name):
+            shutil.rmtree(other, ignore_errors=True)
+
+
 _UNUSABLE = (ModelNotFound, IsADirectoryError, NotADirectoryError, RecursionError)
 
 
-def _load(asset: Asset, folder: Path) -> Prepared | None:
+def _load(asset: Asset, folder: Path, source: Path) -> Prepared | None:
     """What the cache holds, or None where it holds nothing usable."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
@@ -212,7 +224,7 @@ def _load(asset: Asset, folder: Path) -> Prepared | None:
     if found != wanted or set(wanted) != set(asset.graphs):
         log.warning("%s: %s does not match its manifest and is built anew", asset.name, folder)
         return None
-    return Prepared(asset, paths, found)
+    return Prepared(asset, paths, found, source)
 
 
 def _sha256(path: Path, name: str) -> str:

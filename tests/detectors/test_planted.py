@@ -1,0 +1,41 @@
+import numpy as np
+import pytest
+
+from peephole.detectors.planted import Planted
+from peephole.frame import Frame
+from peephole.planner import plan
+from peephole.pyramid import images
+
+KNOWN = np.array([[10.0, 20, 60, 70], [100, 20, 160, 80]])
+
+
+def scanned(detector: Planted, min_confidence: float = 0.0) -> list:
+    frame = Frame(np.zeros((200, 300, 3), np.uint8))
+    planned = plan(frame.size, detector.profile)
+    return list(detector.scan(planned, images(frame, planned, detector.shrink), min_confidence))
+
+
+def test_each_box_comes_from_its_level_in_the_levels_pixels():
+    found = scanned(Planted(KNOWN, [0, 2]))
+    assert [index for index, (_, boxes, _) in enumerate(found) if len(boxes)] == [0, 2]
+    for (level, boxes, confidence), known in zip((found[0], found[2]), KNOWN, strict=True):
+        np.testing.assert_allclose(level.to_native.boxes(boxes), [known], atol=1e-9)
+        assert confidence.tolist() == [1.0]
+    assert found[2][1][0, 2] < KNOWN[1, 2]
+
+
+def test_a_level_that_the_plan_does_not_have_wraps_around():
+    levels = len(scanned(Planted(KNOWN, [0, 0])))
+    assert [len(boxes) for _, boxes, _ in scanned(Planted(KNOWN[:1], [levels + 1]))][:2] == [0, 1]
+
+
+def test_a_confidence_of_1_does_not_exceed_1():
+    found = scanned(Planted(KNOWN, [0, 0]), 1.0)
+    assert sum(len(confidence) for _, _, confidence in found) == sum(len(boxes) for _, boxes, _ in found) == 0
+
+
+def test_a_picture_of_another_size_is_refused():
+    detector = Planted(KNOWN, [0, 0])
+    planned = plan((300, 200), detector.profile)
+    with pytest.raises(ValueError, match="came as"):
+        list(detector.scan(planned, iter([(planned.levels[0], np.zeros((9, 9, 3), np.uint8))]), 0.0))

@@ -1,0 +1,96 @@
+"""ONNX Runtime's errors come out as Peephole's, their cause kept."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from peephole.errors import ModelDamaged, OutOfMemory
+from peephole.models import session, store
+from peephole.models.session import Session
+
+
+@pytest.fixture(scope="module")
+def stem():
+    return Session(store.prepare(store.MMOD).graphs["stem"], threads=1)
+
+
+class Failing:
+    def __init__(self, error):
+        self.error = error
+
+    def run(self, *arguments):
+        raise self.error
+
+
+def test_a_graph_gives_its_output(stem):
+    output = stem.run(np.zeros((1, 64, 80, 3), np.uint8))
+    assert output.dtype == np.float32
+    assert output.shape[:2] == (1, 32)
+
+
+def test_a_file_that_is_no_graph(tmp_path):
+    (tmp_path / "a.onnx").write_bytes(b"no graph")
+    with pytest.raises(ModelDamaged, match=r"cannot open .*a\.onnx") as caught:
+        Session(tmp_path / "a.onnx")
+    assert caught.value.__cause__ is not None
+
+
+def test_input_that_does_not_fit_the_graph(stem):
+    with pytest.raises(ModelDamaged, match=r"cannot run .*stem\.onnx") as caught:
+        stem.run(np.zeros((1, 64, 80, 3), np.float32))
+    assert caught.value.__cause__ is not None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("BFCArena::AllocateRawInternal Failed to allocate memory for requested buffer of size 768000000"),
+        RuntimeError("std::bad_alloc"),
+        RuntimeError("bad allocation"),
+        MemoryError(),
+    ],
+)
+def test_memory_that_runs_out(error):
+    opened = Session.__new__(Session)
+    opened._session, opened._inputs, opened._path = Failing(error), ["pixels"], "stem.onnx"
+    with pytest.raises(OutOfMemory, match="not enough memory") as caught:
+        opened.run(np.zeros(1))
+    assert caught.value.__cause__ is error
+
+
+OUT_OF_MEMORY = """
+import resource, sys
+import numpy as np
+from peephole.errors import OutOfMemory
+from peephole.models import store
+from peephole.models.session import Session
+session = Session(store.prepare(store.RESNET).graphs["embed"], threads=1)
+chips = np.zeros((2000, 150, 150, 3), np.uint8)
+resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+try:
+    session.run(chips)
+except OutOfMemory as error:
+    print(type(error.__cause__).__module__)
+print(session.run(chips[:1]).shape)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS is not kept elsewhere")
+def test_memory_that_runs_out_for_real_and_the_session_goes_on():
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", OUT_OF_MEMORY], env=environment, capture_output=True, text=True)
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == ["onnxruntime.capi.onnxruntime_pybind11_state", "(1, 128)"]
+
+
+def test_threads_are_counted_where_none_are_given(monkeypatch, tmp_path):
+    counted = []
+    monkeypatch.setattr(session, "usable_cpus", lambda: counted.append(1) or 1)
+    path = store.prepare(store.MMOD).graphs["shrink"]
+    Session(path, threads=2)
+    assert not counted
+    Session(path)
+    assert counted
