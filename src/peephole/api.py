@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from .align import Landmarker
 from .detectors import Detector, open_detector
@@ -49,7 +49,7 @@ class _Shared(Pipeline):
     @functools.cached_property
     def detector(self) -> Detector:
         with _loading, self._loading():
-            return _detector(self._detector, threads=self._threads)  # type: ignore[arg-type]
+            return _detector(self._detector, self._runtime)  # type: ignore[arg-type]
 
     @functools.cached_property
     def landmarker(self) -> Landmarker:
@@ -59,17 +59,24 @@ class _Shared(Pipeline):
     @functools.cached_property
     def recognizer(self) -> Recognizer:
         with _loading, self._loading():
-            return _recognizer(self._recognizer, threads=self._threads)  # type: ignore[arg-type]
+            return _recognizer(self._recognizer, self._runtime)  # type: ignore[arg-type]
 
 
 @functools.lru_cache(maxsize=8)
-def _pipeline(detector: str, recognizer: str, threads: int | None, memory: int | str | None) -> Pipeline:
-    return _Shared(detector, recognizer, threads=threads, memory=memory)
+def _pipeline(
+    detector: str,
+    recognizer: str,
+    threads: int | None,
+    memory: int | str | None,
+    runtime: str = "onnxruntime",
+    precision: str = "float32",
+) -> Pipeline:
+    return _Shared(detector, recognizer, threads=threads, memory=memory, runtime=runtime, precision=precision)
 
 
-def _open(detector: str, recognizer: str, threads: int | None, memory: int | str | None) -> Pipeline:
+def _open(*choices: Any) -> Pipeline:
     with _loading:
-        return _pipeline(detector, recognizer, threads, memory)
+        return _pipeline(*choices)
 
 
 def detect(
@@ -83,6 +90,8 @@ def detect(
     min_confidence: float = 0.0,
     threads: int | None = None,
     memory: int | str | None = None,
+    runtime: str = "onnxruntime",
+    precision: str = "float32",
 ) -> Analysis:
     """Where the faces are.
 
@@ -98,11 +107,13 @@ def detect(
         memory: what the whole process may take, in bytes or as "256MiB"; by default what is found, see
             `peephole.memory.find_budget`. Where it is too small for the wanted detail, the plan is coarsened and says
             so.
+        runtime, precision: what runs the networks: ``onnxruntime``, or ``openvino`` where it is installed, and
+            ``float32`` or, in OpenVINO on processors that have it, ``bfloat16``.
 
     Raises:
         FrameError, UsageError, ModelError: see `peephole.errors`.
     """
-    return _open(detector, "resnet", threads, memory).analyse(
+    return _open(detector, "resnet", threads, memory, runtime, precision).analyse(
         image, scale=Scale(max_side, upsample, min_face, max_face), min_confidence=min_confidence
     )
 
@@ -119,9 +130,11 @@ def embed(
     min_confidence: float = 0.0,
     threads: int | None = None,
     memory: int | str | None = None,
+    runtime: str = "onnxruntime",
+    precision: str = "float32",
 ) -> Analysis:
     """Where the faces are, with landmarks and a vector each; see `detect` for the arguments."""
-    return _open(detector, recognizer, threads, memory).analyse(
+    return _open(detector, recognizer, threads, memory, runtime, precision).analyse(
         image, scale=Scale(max_side, upsample, min_face, max_face), min_confidence=min_confidence, embed=True
     )
 
@@ -140,6 +153,8 @@ def label(
     min_confidence: float = 0.0,
     threads: int | None = None,
     memory: int | str | None = None,
+    runtime: str = "onnxruntime",
+    precision: str = "float32",
 ) -> Analysis:
     """Whose faces they are.
 
@@ -148,14 +163,15 @@ def label(
         people: what `load_people` returned, or the folder for it, ``DIR/NAME/*.jpg``. A folder is read again only
             when a photo in it has changed.
         threshold: largest Euclidean distance that is still the same person; by default 0.6, dlib's convention.
-        detector, recognizer, max_side, upsample, min_face, max_face, min_confidence, threads, memory: see `detect`.
+        detector, recognizer, max_side, upsample, min_face, max_face, min_confidence, threads, memory, runtime,
+            precision: see `detect`.
 
     Raises:
         PeopleError: the folder cannot be used.
         FrameError, UsageError, ModelError: see `peephole.errors`.
     """
     scale = Scale(max_side, upsample, min_face, max_face)
-    pipeline = _open(detector, recognizer, threads, memory)
+    pipeline = _open(detector, recognizer, threads, memory, runtime, precision)
     known = people
     if not isinstance(known, People):
         with _enrolling:
@@ -175,9 +191,11 @@ def load_people(
     min_confidence: float = 0.0,
     threads: int | None = None,
     memory: int | str | None = None,
+    runtime: str = "onnxruntime",
+    precision: str = "float32",
 ) -> People:
     """The people of a folder, ``DIR/NAME/*.jpg``; see `peephole.people.load_people` and `detect`."""
-    pipeline = _open(detector, recognizer, threads, memory)
+    pipeline = _open(detector, recognizer, threads, memory, runtime, precision)
     return _load_people(
         folder, pipeline, scale=Scale(max_side, upsample, min_face, max_face), min_confidence=min_confidence
     )

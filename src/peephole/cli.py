@@ -129,6 +129,14 @@ frame_options = _options(
         help="Leave out boxes at or below it, in the detector's own unit.",
     ),
     click.option("--threads", type=click.IntRange(1), help="Compute threads; by default one a usable processor."),
+    click.option("--runtime", type=click.Choice(["onnxruntime", "openvino"]), default="onnxruntime", show_default=True),
+    click.option(
+        "--precision",
+        type=click.Choice(["float32", "bfloat16"]),
+        default="float32",
+        show_default=True,
+        help="bfloat16 only with --runtime openvino, on processors that have it.",
+    ),
     click.option("--jsonl", is_flag=True, help="Print a JSON line an image instead of a table."),
     click.option(
         "--draw",
@@ -233,6 +241,8 @@ class _Job:
     memory: str | None
     min_confidence: float
     threads: int | None
+    runtime: str
+    precision: str
     jsonl: bool
     draw: str | None
     timings: str | None
@@ -285,7 +295,14 @@ def _run(job: _Job) -> None:
     scale = Scale(job.max_side, job.upsample, job.min_face, job.max_face)
     planner.check((1, 1), job.max_side, job.upsample, job.min_face, job.max_face)
     pipeline.check(job.min_confidence, job.threshold)
-    looking = Pipeline(job.detector, job.recognizer, threads=job.threads, memory=job.memory)
+    looking = Pipeline(
+        job.detector,
+        job.recognizer,
+        threads=job.threads,
+        memory=job.memory,
+        runtime=job.runtime,
+        precision=job.precision,
+    )
     draw = Path(job.draw) if job.draw else None
     inputs = _inputs(job.images, draw)
     drawings = _Drawings(draw, inputs, job.people) if draw else None

@@ -21,6 +21,7 @@ from .frame import Frame, Snapshot, Source, open_source
 from .geometry import suppress
 from .match import People, match
 from .memory import Budget, current_rss, find_budget, parse_size, peak_rss, reset_peak, return_what_is_freed
+from .models.session import Runtime
 from .planner import Plan, Size
 from .recognizers import Recognizer, open_recognizer
 from .timings import StageClock
@@ -130,6 +131,8 @@ class Pipeline:
         *,
         threads: int | None = None,
         memory: int | str | None = None,
+        runtime: str = "onnxruntime",
+        precision: str = "float32",
     ) -> None:
         """Choose the models, by name or ready made.
 
@@ -139,6 +142,7 @@ class Pipeline:
             threads: compute threads, at least 1; by default one a processor that this process may use.
             memory: what the whole process may take, in bytes or as "256MiB"; by default what is found, see
                 `memory.find_budget`.
+            runtime, precision: what runs the networks; see `models.session.Runtime`.
 
         Raises:
             UsageError: ``threads`` is no whole number of at least 1, ``memory`` is no size, or there is no detector or
@@ -150,7 +154,8 @@ class Pipeline:
                 raise UsageError(f"{what} must be a name or a {what}, not None")
         if threads is not None and threads < 1:
             raise UsageError(f"threads must be at least 1, not {threads}")
-        self._detector, self._recognizer, self._threads = detector, recognizer, threads
+        self._detector, self._recognizer = detector, recognizer
+        self._runtime = Runtime(runtime, precision, threads)
         self._requested = None if memory is None else parse_size(memory)
         self.floor = 0
         """Bytes that the process has with its models loaded, before it looks at a frame; grows with each model."""
@@ -166,7 +171,7 @@ class Pipeline:
         """The detector, loaded on first use."""
         chosen = self._detector
         with self._loading():
-            return open_detector(chosen, threads=self._threads) if isinstance(chosen, str) else chosen
+            return open_detector(chosen, self._runtime) if isinstance(chosen, str) else chosen
 
     @functools.cached_property
     def landmarker(self) -> Landmarker:
@@ -179,7 +184,7 @@ class Pipeline:
         """The recognizer, loaded on first use."""
         chosen = self._recognizer
         with self._loading():
-            return open_recognizer(chosen, threads=self._threads) if isinstance(chosen, str) else chosen
+            return open_recognizer(chosen, self._runtime) if isinstance(chosen, str) else chosen
 
     @contextmanager
     def _loading(self) -> Iterator[None]:

@@ -11,7 +11,7 @@ from .errors import UsageError
 from .frame import Pixels
 from .geometry import Points
 from .models import store
-from .models.session import Session
+from .models.session import ONNXRUNTIME, Runtime
 
 Embeddings = NDArray[np.float32]
 
@@ -72,9 +72,9 @@ class _DlibResnet:
 class Resnet(_DlibResnet):
     """dlib's ``dlib_face_recognition_resnet_model_v1.dat`` in ONNX Runtime; all chips in one call."""
 
-    def __init__(self, *, threads: int | None = None) -> None:
+    def __init__(self, runtime: Runtime = ONNXRUNTIME) -> None:
         prepared = store.prepare(store.RESNET)
-        self._session = Session(prepared.graphs["embed"], threads=threads)
+        self._session = runtime.open(prepared.graphs["embed"])
         self.models = prepared.models
 
     def embed(self, chips: Pixels) -> Embeddings:
@@ -102,7 +102,7 @@ class DlibResnet(_DlibResnet):
 RECOGNIZERS = ("resnet", "dlib-resnet")
 
 
-def open_recognizer(name: str, *, threads: int | None = None) -> Recognizer:
+def open_recognizer(name: str, runtime: Runtime = ONNXRUNTIME) -> Recognizer:
     """Load a recognizer by name, one of `RECOGNIZERS`.
 
     Raises:
@@ -110,7 +110,7 @@ def open_recognizer(name: str, *, threads: int | None = None) -> Recognizer:
         ModelError: its model cannot be used.
     """
     if name == "resnet":
-        return Resnet(threads=threads)
+        return Resnet(runtime)
     if name == "dlib-resnet":
         return DlibResnet()
     raise UsageError(f"there is no recognizer {name!r}; choose one of {', '.join(RECOGNIZERS)}")

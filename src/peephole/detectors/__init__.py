@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..errors import UsageError
 from ..frame import Pixels
 from ..geometry import Boxes
+from ..models.session import ONNXRUNTIME, Runtime
 from ..planner import Level, Plan, Profile
 
 Candidates = tuple[Level, Boxes, NDArray[np.float64]]
@@ -71,23 +72,22 @@ def profile(name: str) -> Profile:
     raise UsageError(f"there is no detector {name!r}; choose one of {', '.join(DETECTORS)}")
 
 
-def open_detector(name: str, *, threads: int | None = None) -> Detector:
+def open_detector(name: str, runtime: Runtime = ONNXRUNTIME) -> Detector:
     """Load a detector by name.
 
     Args:
         name: one of `DETECTORS`.
-        threads: compute threads; by default one a processor that this process may use. dlib's own code sets its
-            threads itself and ignores it.
+        runtime: what runs it; dlib's own code takes no notice.
 
     Raises:
-        UsageError: there is no such detector.
+        UsageError: there is no such detector, or the runtime cannot be had.
         ModelError: its model cannot be used.
     """
     profile(name)
     if name == "mmod":
         from .mmod import Mmod
 
-        return Mmod(threads=threads)
+        return Mmod(runtime)
     from . import reference
 
     return reference.DlibCnn() if name == "dlib-cnn" else reference.DlibHog()

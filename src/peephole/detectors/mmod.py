@@ -12,7 +12,7 @@ from .. import planner
 from ..frame import Pixels
 from ..geometry import Points
 from ..models import dat, store
-from ..models.session import Session
+from ..models.session import ONNXRUNTIME, Runtime, Session
 from ..planner import Canvas, Level, Plan, Profile, Streaming, Tiling
 from ..pyramid import Pyramid
 from . import Candidates
@@ -59,11 +59,17 @@ class Mmod:
 
     profile = PROFILE
 
-    def __init__(self, *, threads: int | None = None) -> None:
+    def __init__(self, runtime: Runtime = ONNXRUNTIME) -> None:
+        """Load it into a runtime; the pyramid is always ONNX Runtime's.
+
+        Raises:
+            ModelError: its file cannot be used.
+            UsageError: the runtime cannot be had.
+        """
         prepared = store.prepare(store.MMOD)
-        self._stem = Session(prepared.graphs["stem"], threads=threads)
-        self._tail = Session(prepared.graphs["tail"], threads=threads)
-        self._shrink = Session(prepared.graphs["shrink"], threads=threads)
+        self._stem = runtime.open(prepared.graphs["stem"])
+        self._tail = runtime.open(prepared.graphs["tail"])
+        self._shrink = Session(prepared.graphs["shrink"], threads=runtime.threads)
         window = dat.read_network(prepared.source.read_bytes()).window
         assert window is not None  # noqa: S101 - graphs.mmod has seen it
         self.window = window

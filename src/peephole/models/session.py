@@ -1,14 +1,15 @@
-"""ONNX Runtime sessions, opened one way."""
+"""One ONNX graph, opened to be run on the CPU: by ONNX Runtime, or by OpenVINO where it is installed."""
 
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from ..errors import ModelDamaged, OutOfMemory, PeepholeError
+from ..errors import ModelDamaged, OutOfMemory, PeepholeError, UsageError
 from ..memory import usable_cpus
 
 
@@ -21,13 +22,107 @@ def _share_arena() -> None:
     """
     import onnxruntime as ort
 
+    ort.disable_telemetry_events()  # some builds have it; this program tells nobody anything
     kind, cpu = ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, ort.OrtMemType.DEFAULT
     as_requested = ort.OrtArenaCfg({"arena_extend_strategy": 1})
     ort.create_and_register_allocator(ort.OrtMemoryInfo("Cpu", kind, 0, cpu), as_requested)
 
 
+RUNTIMES = ("onnxruntime", "openvino")
+PRECISIONS = ("float32", "bfloat16")
+
+
+class Runnable(Protocol):
+    """A graph with one output."""
+
+    def run(self, *data: NDArray[Any]) -> NDArray[Any]:
+        """The graph's inputs in its own order → its output."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What runs the networks, and how.
+
+    Attributes:
+        name: one of `RUNTIMES`.
+        precision: one of `PRECISIONS`; bfloat16 only in OpenVINO, and where the processor has it.
+        threads: how many compute threads; None for one a processor that this process may use.
+    """
+
+    name: str = "onnxruntime"
+    precision: str = "float32"
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.name not in RUNTIMES:
+            raise UsageError(f"there is no runtime {self.name!r}; choose one of {', '.join(RUNTIMES)}")
+        if self.precision not in PRECISIONS:
+            raise UsageError(f"there is no precision {self.precision!r}; choose one of {', '.join(PRECISIONS)}")
+        if self.name == "onnxruntime" and self.precision != "float32":
+            raise UsageError(f"onnxruntime computes in float32 here; {self.precision} needs the runtime openvino")
+
+    def open(self, path: Path) -> Runnable:
+        """Open a graph.
+
+        Raises:
+            UsageError: OpenVINO is not installed, or the processor lacks the precision.
+            ModelDamaged: the runtime does not accept the file.
+        """
+        if self.name == "openvino":
+            return OpenVinoSession(path, precision=self.precision, threads=self.threads)
+        return Session(path, threads=self.threads)
+
+
+ONNXRUNTIME = Runtime()
+
+
+class OpenVinoSession:
+    """One ONNX graph with one output, in OpenVINO on the CPU; compiled anew for each shape, of which few are kept."""
+
+    KEPT = 4
+
+    def __init__(self, path: Path, *, precision: str = "float32", threads: int | None = None) -> None:
+        """Read a graph; see `Runtime.open`."""
+        try:
+            import openvino
+        except ImportError as error:
+            raise UsageError("the runtime openvino is not installed: pip install 'peephole[openvino]'") from error
+        self._core = openvino.Core()
+        if precision == "bfloat16" and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise UsageError("this processor does not compute in bfloat16")
+        self._options = {
+            "INFERENCE_NUM_THREADS": threads or usable_cpus(),
+            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        try:
+            self._model = self._core.read_model(str(path))
+        except RuntimeError as error:
+            raise ModelDamaged(f"OpenVINO cannot open {path}: {error}") from error
+        self._path = path
+        self._compiled: dict[tuple[tuple[int, ...], ...], Any] = {}
+
+    def run(self, *data: NDArray[Any]) -> NDArray[Any]:
+        """See `Session.run`."""
+        shapes = tuple(array.shape for array in data)
+        try:
+            if shapes not in self._compiled:
+                while len(self._compiled) >= self.KEPT:
+                    del self._compiled[next(iter(self._compiled))]
+                self._model.reshape(dict(enumerate(shapes)))
+                model = self._core.compile_model(self._model, "CPU", self._options)
+                self._compiled[shapes] = model.create_infer_request()
+            request = self._compiled[shapes]
+            request.infer(dict(enumerate(data)), share_inputs=True)
+        except RuntimeError as error:
+            raise _translated(error, f"OpenVINO cannot run {self._path}") from error
+        output: NDArray[Any] = request.get_output_tensor(0).data.copy()
+        return output
+
+
 class Session:
-    """One ONNX graph with one output, on the CPU."""
+    """One ONNX graph with one output, in ONNX Runtime on the CPU."""
 
     def __init__(self, path: Path, *, threads: int | None = None) -> None:
         """Open a graph.

@@ -12,6 +12,8 @@ import logging
 import os
 import re
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -145,7 +147,7 @@ def prepare(asset: Asset) -> Prepared:
             with _locked(folder.parent / ".lock"):
                 prepared = _load(asset, folder, source)  # another process may have built it meanwhile
                 if prepared is None:
-                    _install(_build(asset, source), folder)
+                    _install(asset, source, folder)
                     prepared = _load(asset, folder, source)
                     _sweep(asset, folder)
     except OSError as error:
@@ -164,11 +166,36 @@ def _builder() -> str:
     return hashlib.sha256(b"".join(code)).hexdigest()
 
 
-def _build(asset: Asset, source: Path) -> dict[str, bytes]:
+def build(asset: Asset, source: Path, folder: Path) -> None:
+    """Write the asset's graphs into a folder, in this process."""
     from . import graphs  # the onnx package is needed only here, once
 
     network = dat.read_network(source.read_bytes())
-    return graphs.mmod(network) if asset is MMOD else graphs.resnet(network)
+    built = graphs.mmod(network) if asset is MMOD else graphs.resnet(network)
+    for name, data in built.items():
+        (folder / f"{name}.onnx").write_bytes(data)
+
+
+def _build_aside(asset: Asset, source: Path, folder: Path) -> None:
+    """Write the asset's graphs into a folder, in a process of its own.
+
+    What building takes, some 20 to 100 MB, would otherwise stay with this one and count against its memory budget.
+    """
+    code = "import sys; from pathlib import Path; from peephole.models import store; store.build_named(*sys.argv[1:])"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    try:
+        command = [sys.executable, "-c", code, asset.name, str(source), str(folder)]
+        done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False)  # noqa: S603 - our own code
+        failed = done.returncode != 0
+    except OSError:
+        failed = True  # there is no Python to be started from here
+    if failed:
+        build(asset, source, folder)  # at the price of the memory; and it raises what is wrong, if something is
+
+
+def build_named(name: str, source: str, folder: str) -> None:
+    """`build` by the asset's name: what the process of `_build_aside` runs."""
+    build(next(asset for asset in ASSETS if asset.name == name), Path(source), Path(folder))
 
 
 @contextlib.contextmanager
@@ -179,17 +206,16 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _install(graphs: dict[str, bytes], folder: Path) -> None:
+def _install(asset: Asset, source: Path, folder: Path) -> None:
     """Write graphs and manifest beside ``folder`` and move them there in one step, in place of damaged ones."""
     for stale in folder.parent.glob(f".{folder.name}-*"):  # a killed process left it; the lock is held
         shutil.rmtree(stale, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
         new = Path(temporary) / "new"
         new.mkdir()
-        for name, data in graphs.items():
-            (new / f"{name}.onnx").write_bytes(data)
+        _build_aside(asset, source, new)
         manifest = {
-            "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in graphs.items()},
+            "sha256": {path.stem: _sha256(path, asset.name) for path in sorted(new.glob("*.onnx"))},
             "onnx": importlib.metadata.version("onnx"),
         }
         (new / MANIFEST).write_text(json.dumps(manifest, indent=1))
