@@ -175,6 +175,11 @@ class Plan:
         """Base pixels for each native pixel, the smaller of the two axes."""
         return min(self.base[0] / self.frame[0], self.base[1] / self.frame[1])
 
+    @property
+    def detail(self) -> float:
+        """The scale of what is left of the snapshot's detail: enlarging adds none."""
+        return min(self.scale, self.shrunk[0] / self.frame[0], self.shrunk[1] / self.frame[1])
+
     def to_dict(self) -> dict[str, Any]:
         """The plan as it stands in results and logs."""
         coarsened = {} if self.coarsened_from is None else {"coarsened_from": round(self.coarsened_from, 2)}
@@ -242,14 +247,14 @@ def plan(
         )
         coarser = 1.0
         while True:
-            made = _at_scale(frame, profile, reduction, scale * coarser, doublings, max_face)
+            made = _at_scale(frame, profile, reduction, scale, doublings, coarser, max_face)
             needs = [(each, max(transient, _bytes(profile, made, each))) for each in ((tiling,) if tiling else TILINGS)]
             least = min(least, *(need for _, need in needs))
             fitting = [(each, need) for each, need in needs if room is None or need <= room]
             if fitting or (room or 0) < transient or max(made.base) * COARSER < profile.smallest_face:
                 break
             coarser *= COARSER
-        if fitting and (best is None or made.scale > best.scale):
+        if fitting and (best is None or (made.detail, made.scale) > (best.detail, best.scale)):
             best = replace(made, tiling=fitting[0][0], bytes=fitting[0][1])
             if coarser == reduction == 1:
                 break  # all the detail that was asked for
@@ -259,23 +264,35 @@ def plan(
             f"and {(room or 0) / 2**20:.0f} MiB are there",
             needed=math.ceil(least),
         )
-    asked = _at_scale(frame, profile, 1, scale, doublings, max_face).smallest_face
+    asked = _at_scale(frame, profile, 1, scale, doublings, 1.0, max_face).smallest_face
     return replace(best, coarsened_from=asked) if best.smallest_face > asked * SAME else best
 
 
 def _at_scale(
-    frame: Size, profile: Profile, reduction: int, scale: float, doublings: int, max_face: float | None
+    frame: Size,
+    profile: Profile,
+    reduction: int,
+    scale: float,
+    doublings: int,
+    coarser: float,
+    max_face: float | None,
 ) -> Plan:
-    """The plan for one scale, without a tiling and its bytes; what is decoded smaller is not enlarged again."""
+    """The plan for one scale, without a tiling and its bytes.
+
+    A coarser one is enlarged less before it is shrunk more: detail is given up last.
+    """
     decoded = _reduced(frame, reduction)
-    if scale >= 1.0 / reduction and (reduction > 1 or scale == 1.0):
-        shrunk = decoded
-        base = (shrunk[0] << doublings, shrunk[1] << doublings)
-    elif doublings:
-        shrunk = _scaled(frame, scale)
+    most = 1.0 / reduction
+    look = scale * 2**doublings * coarser if reduction == 1 else min(scale * coarser, most) * 2**doublings
+    detail = min(scale, most, look)
+    # What is only shrunk or only enlarged goes from the decoded frame to the base in one step, as it streams.
+    shrunk = _scaled(frame, detail) if doublings and most > detail < look else decoded
+    if look == most:
+        base = decoded
+    elif doublings and look == detail * 2**doublings:
         base = (shrunk[0] << doublings, shrunk[1] << doublings)
     else:
-        shrunk, base = decoded, _scaled(frame, scale)  # in one step, as it streams
+        base = _scaled(frame, look)
 
     sizes = [base] if profile.ratio is None else _pyramid(base, profile.ratio, profile.smallest_level)
     origins = _pack(sizes, profile.canvas) if profile.canvas else [(0, 0)] * len(sizes)

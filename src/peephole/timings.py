@@ -68,6 +68,7 @@ class TimingLog:
                 "height": analysis.height,
                 "faces": len(analysis.faces),
                 "plan": analysis.plan.to_dict(),
+                "memory": analysis.memory.to_dict(),
                 "timings_ms": analysis.timings_ms,
                 "total_ms": round(sum(analysis.timings_ms.values()), 3),
                 "models": analysis.models,
