@@ -1,11 +1,13 @@
 """The calls of `import peephole`."""
 
 import functools
+import json
 import shutil
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from peephole import api
 from peephole.detectors import open_detector
 from peephole.errors import FrameNotFound, PeopleError, UsageError
 from peephole.frame import Frame
+from peephole.pipeline import Pipeline
 
 
 def child(code: str) -> str:
@@ -42,9 +45,15 @@ def people_folder(tmp_path, eileen_crop, grace_crop):
     return tmp_path / "people"
 
 
+def pipeline(recognizer: str = "resnet", threads: int | None = None) -> Pipeline:
+    """The one that the calls use."""
+    return api._pipeline("mmod", recognizer, threads, None, "onnxruntime", "float32")
+
+
 def outcome(analysis) -> list:
-    """What two calls must agree on: everything but the time and the source."""
-    return [analysis.width, analysis.height, [face.to_dict() for face in analysis], analysis.plan, analysis.models]
+    """What two calls must agree on: everything but the time, the source and the memory of encoded bytes."""
+    plan = replace(analysis.plan, bytes=0.0)
+    return [analysis.width, analysis.height, [face.to_dict() for face in analysis], plan, analysis.models]
 
 
 @pytest.mark.parametrize("module", ["numpy", "onnxruntime", "onnx", "dlib", "PIL", "click", "tqdm", "threading"])
@@ -57,11 +66,52 @@ def test_import_starts_no_thread():
     assert child("import os, peephole; print(len(os.listdir('/proc/self/task')))") == "1"
 
 
-def test_planning_loads_no_model():
+def test_planning_loads_the_detector_and_nothing_else():
+    # What the process takes with the detector loaded is not there for the frame, and the plan has to know it.
     code = (
         "import sys, peephole; peephole.plan((1536, 1536)); print('onnxruntime' in sys.modules, 'dlib' in sys.modules)"
     )
-    assert child(code) == "False False"
+    assert child(code) == "True False"
+
+
+def test_a_plan_keeps_to_its_memory():
+    free = peephole.plan((12_000, 9_000), memory="8GiB")
+    assert (free.reduction, free.base, free.coarsened_from) == (1, (12_000, 9_000), None)
+    code = (
+        "import peephole, json; p = peephole.plan((12000, 9000), memory='256MiB'); "
+        "print(json.dumps([p.reduction, p.bytes, p.smallest_face, p.coarsened_from]))"
+    )
+    reduction, needed, smallest, asked = json.loads(child(code))
+    assert reduction > 1
+    assert needed < 256 * 2**20
+    assert smallest > asked == 80
+
+
+def test_a_plan_for_what_cannot_be_reduced():
+    assert peephole.plan((4_000, 3_000), memory="8GiB", reducible=False).reduction == 1
+    code = "import peephole; peephole.plan((12000, 9000), memory='256MiB', reducible=False)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "BudgetTooSmall: a 12000x9000 frame needs a memory budget of at least" in done.stderr
+
+
+def test_max_face_leaves_levels_out(eileen):
+    everything, some = peephole.detect(eileen), peephole.detect(eileen, max_face=120)
+    assert len(some.plan.levels) < len(everything.plan.levels)
+    assert some.plan.saved > 0
+    assert some.faces.boxes == pytest.approx(everything.faces.boxes)
+
+
+@pytest.mark.parametrize("memory", ["nonsense", "0", "-5MB", 0, ""])
+def test_memory_that_is_no_size(memory):
+    with pytest.raises(UsageError, match="not a size of memory"):
+        peephole.plan((640, 480), memory=memory)
+
+
+def test_what_the_models_take_counts_for_every_pipeline(eileen_crop):
+    peephole.detect(eileen_crop)
+    for memory in (None, "3GiB"):  # the second finds its models loaded already
+        analysis = peephole.detect(eileen_crop, memory=memory)
+        assert analysis.memory.predicted - analysis.plan.bytes > 20e6
 
 
 @pytest.mark.parametrize("name", peephole.__all__)
@@ -175,31 +225,31 @@ def test_errors_share_a_root():
 def test_models_are_loaded_once(eileen):
     api._pipeline.cache_clear()
     first = peephole.detect(eileen)
-    before = api._pipeline("mmod", "resnet", None).detector
+    before = pipeline().detector
     second = peephole.detect(eileen)
     peephole.embed(eileen)
-    assert api._pipeline("mmod", "resnet", None).detector is before
+    assert pipeline().detector is before
     assert api._pipeline.cache_info().misses == 1
     assert outcome(first) == outcome(second)
 
 
 def test_pipelines_share_the_models_they_have_in_common(eileen_crop):
     peephole.detect(eileen_crop)
-    detector = api._pipeline("mmod", "resnet", None).detector
+    detector = pipeline().detector
     peephole.embed(eileen_crop, recognizer="dlib-resnet")
-    both = api._pipeline("mmod", "resnet", None), api._pipeline("mmod", "dlib-resnet", None)
-    assert all(pipeline.detector is detector for pipeline in both)
+    both = pipeline(), pipeline("dlib-resnet")
+    assert all(each.detector is detector for each in both)
     assert both[0].landmarker is both[1].landmarker
-    assert api._pipeline("mmod", "resnet", 1).detector is not detector
+    assert pipeline(threads=1).detector is not detector
 
 
 def test_first_calls_at_once_load_once(eileen_crop, monkeypatch):
     opened = []
 
-    def slowly(name, *, threads):
+    def slowly(name, runtime):
         opened.append(name)
         time.sleep(0.2)
-        return open_detector(name, threads=threads)
+        return open_detector(name, runtime)
 
     monkeypatch.setattr(api, "_detector", functools.lru_cache(slowly))
     api._pipeline.cache_clear()

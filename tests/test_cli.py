@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pty
+import re
 import resource
 import shutil
 import struct
@@ -22,8 +23,12 @@ from peephole import __version__
 from peephole.cli import main
 
 PEEPHOLE = [sys.executable, "-m", "peephole"]
-KEYS = ["image", "width", "height", "faces", "plan", "timings_ms", "models"]
-PLAN_KEYS = ["detector", "frame", "shrunk", "base", "levels", "smallest_face", "gflop", "megabytes"]
+KEYS = ["image", "width", "height", "faces", "plan", "memory", "timings_ms", "models"]
+PLAN_KEYS = [
+    *("detector", "frame", "reduction", "shrunk", "base", "levels", "strip_rows", "smallest_face", "gflop"),
+    "megabytes",
+]
+MEMORY_KEYS = ["budget_mb", "predicted_mb", "measured_mb"]
 BOX_KEYS = ["left", "top", "right", "bottom", "confidence"]
 
 
@@ -114,6 +119,9 @@ def test_detect_jsonl(eileen_crop):
     assert list(face) == BOX_KEYS
     assert all(type(value) is float for value in face.values())
     assert list(line["plan"]) == PLAN_KEYS
+    assert list(line["memory"]) == MEMORY_KEYS
+    assert 20 < line["memory"]["predicted_mb"] < line["memory"]["budget_mb"]
+    assert 20 < line["memory"]["measured_mb"] <= line["memory"]["predicted_mb"] * 1.05
     assert list(line["timings_ms"]) == ["decode", "plan", "detect", "map"]
     assert all(value >= 0 for value in line["timings_ms"].values())
     assert line["models"]["mmod"]
@@ -483,9 +491,9 @@ def test_version():
 
 def test_plan():
     out, _ = peephole("plan", "--size", "1536x1536", "--max-side", 720, "--upsample", 1)
-    facts = dict(line.split(maxsplit=1) for line in out.splitlines()[:3])
-    assert facts == {"detector": "mmod", "frame": "1536x1536", "shrunk": "to      720x720"}
-    assert "looked at as   1440x1440 (0.9375 of native)" in out
+    facts = dict(line.split(maxsplit=1) for line in out.splitlines()[:2])
+    assert facts == {"detector": "mmod", "frame": "1536x1536"}
+    assert "looked at as   1440x1440 (0.9375 of native), from 720x720" in out
     assert "smallest face  85.3 native px" in out
     assert "    0    1440x1440   0.9375                   85.3" in out
 
@@ -497,12 +505,63 @@ def test_plan_json():
     assert (plan["frame"], plan["shrunk"], plan["base"]) == ([1536, 1536], [720, 720], [1440, 1440])
     assert plan["levels"][:2] == [[1440, 1440], [1200, 1200]]
     assert plan["smallest_face"] == 85.33
+    assert plan["reduction"] == 1
+    assert plan["strip_rows"] > 1
+    assert "coarsened_from" not in plan
+
+
+def test_plan_within_a_budget():
+    out, _ = peephole("plan", "--size", "12000x9000", "--memory", "256MiB", "--max-face", 2000)
+    assert "frame          12000x9000, decoded at 1/" in out
+    assert "native px (coarsened from 80.0: the budget is small)" in out
+    assert " saved by --max-face" in out
+    assert "budget         256 MiB: 256 MiB as asked for (--memory)" in out
+    taken, own = re.search(r"memory         (\d+) MiB, (\d+) of them the program's own", out).groups()
+    assert 20 < int(own) < int(taken) <= 256
+
+
+def test_plan_that_no_budget_can_hold():
+    _, err = peephole("plan", "--size", "12000x9000", "--memory", "1MiB", status=1)
+    assert re.search(
+        r"needs a memory budget of at least \d+ MiB; there are 1 MiB: 1 MiB as asked for \(--memory\)", err
+    )
+    least = re.search(r"at least (\d+) MiB", err)[1]
+    # The process is not the same size to the last page each time.
+    out, _ = peephole("plan", "--size", "12000x9000", "--memory", f"{int(least) + 2}MiB")
+    assert "coarsened from 80.0" in out
+
+
+@pytest.mark.parametrize("command", [["detect", "a.jpg"], ["plan", "--size", "640x480"]])
+def test_memory_that_is_no_size_is_status_2(command):
+    out, err = peephole(*command, "--memory", "nonsense", status=2)
+    assert out == ""
+    assert "'nonsense' is not a size of memory" in err
+
+
+def test_the_budget_may_come_from_the_environment(tmp_path, eileen_crop, monkeypatch):
+    monkeypatch.setenv("PEEPHOLE_MEMORY", "300MB")
+    assert "MiB as asked for (PEEPHOLE_MEMORY)" in peephole("plan", "--size", "640x480")[0]
+    (line,) = jsonl(peephole("detect", "--jsonl", eileen_crop)[0])
+    assert line["memory"]["budget_mb"] == 300.0
+    (line,) = jsonl(peephole("detect", "--jsonl", "--memory", "400MB", eileen_crop)[0])
+    assert line["memory"]["budget_mb"] == 400.0
+    monkeypatch.setenv("PEEPHOLE_MEMORY", "nonsense")
+    assert "PEEPHOLE_MEMORY: 'nonsense' is not a size" in peephole("detect", eileen_crop, status=2)[1]
+
+
+def test_a_budget_that_is_too_small_fails_the_frame(eileen_crop):
+    (line,) = jsonl(peephole("detect", "--jsonl", "--memory", "1MiB", eileen_crop, status=1)[0])
+    assert re.search(r"needs a memory budget of at least \d+ MiB", line["error"]["message"])
 
 
 def test_plan_is_the_one_that_detect_uses(eileen_crop):
     options = ["--max-side", "200", "--upsample", "1"]
     plan = json.loads(inside("plan", "--json", "--size", "256x256", *options).stdout)
     (line,) = jsonl(inside("detect", "--jsonl", *options, eileen_crop).stdout)
+    # The picture's own bytes count, once there is a picture.
+    assert line["plan"].pop("megabytes") == pytest.approx(
+        plan.pop("megabytes") + eileen_crop.stat().st_size / 1e6, abs=0.1
+    )
     assert line["plan"] == plan
 
 
@@ -628,8 +687,8 @@ def test_timings_log_a_line_a_frame(tmp_path, hostile, eileen_crop):
     peephole("detect", "--timings", log, eileen_crop, hostile / "half.jpg", hostile / "missing.jpg", status=1)
     seen, half, missing = jsonl(log.read_text())
     assert list(seen) == [
-        *("schema", "time", "source", "width", "height", "faces", "plan", "timings_ms", "total_ms", "models"),
-        *("peak_rss_mb", "versions"),
+        *("schema", "time", "source", "width", "height", "faces", "plan", "memory", "timings_ms", "total_ms"),
+        *("models", "peak_rss_mb", "versions"),
     ]
     assert (seen["source"], seen["width"], seen["height"], seen["faces"]) == (str(eileen_crop), 256, 256, 1)
     assert seen["schema"] == 1
@@ -640,7 +699,7 @@ def test_timings_log_a_line_a_frame(tmp_path, hostile, eileen_crop):
     assert list(seen["versions"]) == ["python", "peephole", "dlib-bin", "numpy", "onnxruntime", "pillow"]
     assert list(half) == ["schema", "time", "source", "error", "timings_ms", "peak_rss_mb", "versions"]
     assert half["error"]["kind"] == "corrupt"
-    assert list(half["timings_ms"]) == ["decode"]
+    assert list(half["timings_ms"]) == ["decode", "plan"]
     assert missing["error"] == {"kind": "not-found", "message": "no such file"}
 
 

@@ -27,7 +27,8 @@ from peephole.errors import (
     OutOfMemory,
     UsageError,
 )
-from peephole.frame import Frame, decode, load, read
+from peephole.frame import Frame, decode, load, read, snapshot
+from peephole.geometry import IDENTITY, Transform
 
 RGB = np.array(
     [
@@ -531,3 +532,116 @@ def test_memory_that_runs_out_is_no_fault_of_the_header(monkeypatch, tmp_path):
 
 def fail_with_memory_error(*arguments, **options):
     raise MemoryError
+
+
+# Decoding smaller
+
+MARK = 24
+
+
+def marked(size: tuple[int, int], at: tuple[int, int], orientation: int = 1) -> bytes:
+    """A grey JPEG, upright of this size, with a red square of `MARK` pixels; stored as the orientation says."""
+    picture = np.full((size[1], size[0], 3), 90, np.uint8)
+    picture[at[1] : at[1] + MARK, at[0] : at[0] + MARK] = (230, 20, 20)
+    # What turns the upright picture into the one whose orientation is this.
+    stored = {
+        1: lambda p: p,
+        2: lambda p: p[:, ::-1],
+        3: lambda p: p[::-1, ::-1],
+        4: lambda p: p[::-1],
+        5: lambda p: p.swapaxes(0, 1),
+        6: lambda p: p.swapaxes(0, 1)[::-1],
+        7: lambda p: p[::-1, ::-1].swapaxes(0, 1),
+        8: lambda p: p.swapaxes(0, 1)[:, ::-1],
+    }[orientation](picture)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return encoded(np.ascontiguousarray(stored), "JPEG", exif=exif, quality=95, subsampling=0)
+
+
+@pytest.mark.parametrize("size", [(300, 200), (301, 203), (163, 257), (199, 131)])
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("reduction", [1, 2, 4, 8])
+def test_a_reduced_jpeg_knows_where_its_pixels_were(reduction, orientation, size):
+    for at in ((0, 0), (size[0] - MARK, size[1] - MARK), (72, 61)):
+        frame = decode(marked(size, at, orientation), reduction=reduction)
+        assert frame.native_size == size
+        assert frame.size == tuple(-(-side // reduction) for side in size)
+        red = frame.pixels[..., 0].astype(int) - frame.pixels[..., 1] > 70
+        y, x = np.nonzero(red)
+        box = frame.to_native.boxes([[x.min(), y.min(), x.max() + 1, y.max() + 1]])[0]
+        assert np.abs(box - (*at, at[0] + MARK, at[1] + MARK)).max() <= reduction
+        # The whole frame covers the native one, and goes beyond it by less than one of its own pixels.
+        left, top, right, bottom = frame.to_native.boxes([[0, 0, *frame.size]])[0]
+        assert -reduction < left <= 0
+        assert -reduction < top <= 0
+        assert size[0] <= right < size[0] + reduction
+        assert size[1] <= bottom < size[1] + reduction
+        assert (right - left, bottom - top) == (reduction * frame.width, reduction * frame.height)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 1), (1, 9), (8, 8), (9, 17)])
+@pytest.mark.parametrize("reduction", [2, 4, 8])
+def test_tiny_jpegs_are_reduced_too(reduction, size):
+    frame = decode(encoded(np.full((size[1], size[0], 3), 90, np.uint8), "JPEG"), reduction=reduction)
+    assert frame.native_size == size
+    # Pillow divides no side by more than it has pixels.
+    factor = max(each for each in (1, 2, 4, 8) if each <= min(reduction, *size))
+    assert frame.size == tuple(-(-side // factor) for side in size)
+    assert frame.to_native == Transform.scale(factor, factor)
+    assert abs(int(frame.pixels.mean()) - 90) <= 2
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_reduced_jpegs_of_other_colours(mode):
+    frame = decode(encoded(Image.new(mode, (101, 67), 90 if mode == "L" else (0, 0, 0, 165)), "JPEG"), reduction=4)
+    assert (frame.size, frame.native_size) == ((26, 17), (101, 67))
+    assert np.abs(frame.pixels.astype(int) - 90).max() <= 3
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "BMP", "TIFF"])
+@pytest.mark.parametrize("reduction", [2, 8])
+def test_other_formats_take_no_notice_of_a_reduction(kind, reduction, rng):
+    data = encoded(rng.integers(0, 256, (37, 51, 3), np.uint8), kind)
+    frame = decode(data, reduction=reduction)
+    assert frame.to_native == IDENTITY
+    assert frame.size == frame.native_size == (51, 37)
+    assert np.array_equal(frame.pixels, decode(data).pixels)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_snapshot_says_its_size_without_decoding(orientation, monkeypatch):
+    data = marked((301, 203), (10, 20), orientation)
+    with monkeypatch.context() as patch:
+        patch.setattr("PIL.ImageFile.ImageFile.load", fail_with_memory_error)
+        taken = snapshot(data, "door.jpg")
+    assert (taken.size, taken.reducible, taken.source) == ((301, 203), True, "door.jpg")
+    assert taken.decode().size == (301, 203)
+    assert taken.decode(4).native_size == (301, 203)
+    assert taken.decode(4).source == "door.jpg"
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "BMP", "TIFF"])
+def test_snapshots_of_other_formats_are_not_reducible(kind, monkeypatch):
+    data = encoded(np.zeros((37, 51, 3), np.uint8), kind)
+    with monkeypatch.context() as patch:
+        patch.setattr("PIL.ImageFile.ImageFile.load", fail_with_memory_error)
+        taken = snapshot(data)
+    assert (taken.size, taken.reducible) == ((51, 37), False)
+
+
+def test_a_snapshot_is_refused_for_what_decoding_would_refuse():
+    for data, error in ((b"", FrameEmpty), (b"hello", FrameNotAPicture)):
+        with pytest.raises(error):
+            snapshot(data)
+    with pytest.raises(FrameTooLarge, match="301x203"):
+        snapshot(marked((301, 203), (0, 0)), max_pixels=60_000)
+
+
+def test_a_header_alone_is_a_snapshot_but_no_frame():
+    half = marked((301, 203), (10, 20))
+    half = half[: len(half) // 2]
+    assert snapshot(half).size == (301, 203)
+    for reduction in (1, 4):
+        with pytest.raises(FrameCorrupt):
+            snapshot(half).decode(reduction)

@@ -1,16 +1,24 @@
 import dataclasses
+import io
+import json
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
+from peephole.align import cut_chips
 from peephole.detectors.planted import Planted
-from peephole.errors import UsageError
+from peephole.errors import BudgetTooSmall, UsageError
 from peephole.faces import Faces
-from peephole.frame import Frame
+from peephole.frame import Frame, decode, read
 from peephole.geometry import overlaps, round_boxes
 from peephole.match import People
+from peephole.memory import Budget
 from peephole.pipeline import Pipeline, Scale
 
 scales = st.one_of(
@@ -83,3 +91,173 @@ def test_faces_are_immutable_and_checked():
 def test_a_frame_goes_through_as_it_is(eileen):
     analysis = Pipeline().analyse(Frame(eileen.pixels, "here"))
     assert (analysis.source, analysis.width, analysis.height) == ("here", 512, 512)
+
+
+# Within a budget
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+
+def with_room(room: float) -> Pipeline:
+    """A pipeline that may take so much more than this process has with its models loaded."""
+    pipeline = Pipeline()
+    assert pipeline.detector
+    assert pipeline.landmarker
+    assert pipeline.recognizer
+    pipeline.budget = Budget(pipeline.floor + int(room), "for a test")
+    return pipeline
+
+
+def jpeg(picture: Image.Image, **options) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=92, **options)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def large(eileen) -> bytes:
+    """2048x1536, the face four times as large as on the portrait: at about (672, 276, 1056, 660)."""
+    picture = Image.fromarray(eileen.pixels).resize((2048, 2048), Image.Resampling.BICUBIC)
+    return jpeg(picture.crop((0, 0, 2048, 1536)))
+
+
+@pytest.mark.parametrize(("room", "reduction"), [(24e6, (2,)), (10e6, (4, 8))])
+def test_a_jpeg_larger_than_the_room_is_decoded_smaller(large, room, reduction):
+    (wanted,) = Pipeline().analyse(large)
+    analysis = with_room(room).analyse(large)
+    (found,) = analysis
+    assert analysis.plan.reduction in reduction
+    assert analysis.plan.bytes <= room
+    assert analysis.plan.coarsened_from == 80
+    assert (analysis.width, analysis.height) == (2048, 1536)
+    assert overlaps(np.array([found.box]), np.array([wanted.box]))[0, 0] > 0.5
+    assert overlaps(np.array([found.box]), np.array([[672.0, 276, 1056, 660]]))[0, 0] > 0.5
+
+
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_a_turned_jpeg_decoded_smaller_has_its_boxes_upright(large, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    back = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}[orientation]
+    turned = jpeg(Image.fromarray(read(large).pixels).crop((0, 0, 2043, 1531)).transpose(back), exif=exif)
+    analysis = with_room(24e6).analyse(turned)
+    assert analysis.plan.reduction > 1
+    assert (analysis.width, analysis.height) == (2043, 1531)
+    (face,) = analysis
+    assert overlaps(np.array([face.box]), np.array([[672.0, 276, 1056, 660]]))[0, 0] > 0.5
+
+
+@pytest.mark.parametrize("reduction", [2, 4])
+def test_landmarks_and_chips_of_a_reduced_frame_are_at_their_place(large, reduction):
+    pipeline = Pipeline()
+    whole, small = decode(large), decode(large, reduction=reduction)
+    faces = pipeline.analyse(whole).faces
+    landmarker, recognizer = pipeline.landmarker, pipeline.recognizer
+    wanted, found = (landmarker.find(frame, faces) for frame in (whole, small))
+    assert np.abs(found - wanted).max() <= 4 * reduction  # of 384 pixels of face
+    one, other = (cut_chips(frame, wanted, recognizer.template, recognizer.side) for frame in (whole, small))
+    assert np.abs(one.astype(int) - other).mean() <= 6
+    distance = np.linalg.norm(recognizer.embed(one) - recognizer.embed(other))
+    assert distance < 0.2
+
+
+def test_faces_are_recognised_on_reduced_frames(large, eileen):
+    people = People(("Eileen",), Pipeline().analyse(eileen, embed=True).faces.embeddings)
+    analysis = with_room(24e6).analyse(large, people=people)
+    assert analysis.plan.reduction > 1
+    (face,) = analysis
+    assert face.name == "Eileen"
+    assert face.score > 0.5
+
+
+def test_what_is_kept_for_drawing_is_the_reduced_frame(large):
+    frames = []
+    with_room(24e6).analyse(large, keep=frames.append)
+    assert frames[0].native_size == (2048, 1536)
+    assert frames[0].size != (2048, 1536)
+
+
+def test_too_small_a_budget_names_one_that_works(large):
+    pipeline = with_room(0)
+    for size, reducible in (((640, 480), False), ((12_000, 9_000), True), ((4_000, 3_000), False)):
+        pipeline.budget = Budget(2**20, "for a test")
+        with pytest.raises(BudgetTooSmall) as caught:
+            pipeline.plan(size, reducible=reducible, encoded=100_000)
+        message = str(caught.value)
+        assert f"a {size[0]}x{size[1]} frame needs a memory budget of at least " in message
+        assert message.endswith("MiB; there are 1 MiB: for a test")
+        least = int(re.search(r"at least (\d+) MiB", message)[1])
+        assert caught.value.needed == least * 2**20
+        pipeline.budget = Budget(least * 2**20, "for a test")
+        planned = pipeline.plan(size, reducible=reducible, encoded=100_000)
+        assert pipeline.floor + planned.bytes <= least * 2**20
+        pipeline.budget = Budget((least - 2) * 2**20, "for a test")
+        with pytest.raises(BudgetTooSmall):
+            pipeline.plan(size, reducible=reducible, encoded=100_000)
+    pipeline.budget = Budget(2**20, "for a test")
+    with pytest.raises(BudgetTooSmall) as caught:
+        pipeline.analyse(large)
+    pipeline.budget = Budget(caught.value.needed, "for a test")
+    assert pipeline.analyse(large).plan.coarsened_from == 80
+
+
+def test_memory_is_told_with_the_faces(eileen):
+    analysis = Pipeline(memory="8GiB").analyse(eileen)
+    memory = analysis.memory
+    assert memory.budget == 8 * 2**30
+    assert 0 < memory.predicted - analysis.plan.bytes < 8 * 2**30
+    assert memory.measured > 20e6
+    assert memory.to_dict() == {
+        "budget_mb": 8589.9,
+        "predicted_mb": round(memory.predicted / 1e6, 1),
+        "measured_mb": round(memory.measured / 1e6, 1),
+    }
+
+
+def child(code: str, *arguments) -> dict:
+    """What a fresh process prints."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@linux
+@pytest.mark.parametrize(("size", "memory"), [((320, 240), "8GiB"), ((1536, 1536), "8GiB"), ((1536, 1536), "100MiB")])
+@pytest.mark.parametrize("kind", ["jpg", "png"])
+def test_what_is_predicted_is_what_is_taken(tmp_path, eileen, size, memory, kind):
+    assert Pipeline().detector  # its graphs are in the cache now, and building them is not what is measured
+    path = tmp_path / f"frame.{kind}"
+    Image.fromarray(eileen.pixels).resize(size).save(path)
+    code = (
+        "import sys, json, dataclasses; from peephole.pipeline import Pipeline; "
+        "print(json.dumps(dataclasses.asdict(Pipeline(memory=sys.argv[2]).analyse(sys.argv[1]).memory)))"
+    )
+    found = child(code, path, memory)
+    assert found["measured"] <= found["predicted"] * 1.05
+    assert found["predicted"] <= found["measured"] * 1.25
+    assert found["predicted"] <= found["budget"]
+
+
+CREEP = """
+import json
+import numpy as np
+from peephole.memory import current_rss
+from peephole.pipeline import Pipeline
+
+rng = np.random.default_rng(5)
+pipeline = Pipeline()
+sizes = []
+for _ in range(120):
+    width, height = rng.integers(100, 901, 2)
+    pipeline.analyse(rng.integers(0, 256, (height, width, 3), np.uint8), min_confidence=9.0)
+    sizes.append(current_rss())
+print(json.dumps({"early": sizes[39], "late": sizes[119]}))
+"""
+
+
+@linux
+@pytest.mark.slow
+def test_memory_does_not_creep():
+    found = child(CREEP)
+    assert abs(found["late"] - found["early"]) <= 5e6

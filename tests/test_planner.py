@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from peephole.detectors import DETECTORS, profile
 from peephole.detectors.mmod import PROFILE
-from peephole.errors import UsageError
+from peephole.errors import BudgetTooSmall, UsageError
 from peephole.geometry import round_boxes
-from peephole.planner import plan
+from peephole.planner import MOST_BUFFERS, SAME, TILINGS, WHOLE, Plan, Profile, Tiling, _buffers, plan
 
 sides = st.integers(1, 4_000)
 options = st.one_of(
@@ -58,7 +58,7 @@ def test_work_and_memory_follow_the_pixels():
     pixels = sum(w * h for w, h in (level.size for level in p.levels))
     assert p.operations == PROFILE.operations_per_pixel * pixels
     assert 55e9 < p.operations < 58e9  # counted by hand from the layers: 56 GFLOP
-    assert p.bytes == PROFILE.bytes_per_pixel * 1536 * 1536
+    assert 50e6 < p.bytes < 75e6  # the frame, its smaller levels, the tail's buffers
 
 
 @pytest.mark.parametrize("name", [name for name in DETECTORS if name != "mmod"])
@@ -76,6 +76,9 @@ def test_dlib_gets_one_level_and_makes_its_own_pyramid(name):
         ({"min_face": 0.0}, "min_face"),
         ({"min_face": float("nan")}, "min_face"),
         ({"max_side": 720, "min_face": 40.0}, "both choose the scale"),
+        ({"max_face": 0.0}, "max_face"),
+        ({"max_face": float("nan")}, "max_face"),
+        ({"min_face": 100.0, "max_face": 99.0}, "max_face must be a positive number of native pixels, and not below"),
     ],
 )
 def test_options_that_cannot_work(bad, message):
@@ -118,3 +121,146 @@ def test_shrinking_never_exceeds_the_asked_side_nor_the_frame(width, height, max
     assert max(p.base) <= max(max_side, 1)
     assert p.base[0] <= width
     assert p.base[1] <= height
+
+
+# Within a room
+
+frames = st.tuples(st.integers(1, 12_000), st.integers(1, 9_000))
+rooms = st.floats(6e6, 1.5e9)
+pictures = st.sampled_from([{}, {"encoded": 50_000}, {"encoded": 400_000, "reducible": True}, {"reducible": True}])
+profiles = st.sampled_from([profile(name) for name in DETECTORS])
+
+
+def planned(size: tuple[int, int], detector: Profile, room: float | None, **chosen) -> Plan | None:
+    try:
+        return plan(size, detector, room=room, **chosen)
+    except BudgetTooSmall:
+        return None
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(frames, profiles, options, pictures, rooms, st.floats(1, 4))
+def test_more_room_is_never_a_coarser_scale(size, detector, chosen, picture, room, more):
+    small = planned(size, detector, room, **chosen, **picture)
+    large = planned(size, detector, room * more, **chosen, **picture)
+    if small:
+        assert large
+        assert large.scale >= small.scale
+        assert large.smallest_face <= small.smallest_face * (1 + 1e-9)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(frames, profiles, options, pictures, rooms)
+def test_a_plan_keeps_to_its_room_and_says_what_that_cost(size, detector, chosen, picture, room):
+    free = plan(size, detector, **chosen, **picture)
+    assert free.coarsened_from is None
+    assert free.reduction == 1
+    modest = [each for each in TILINGS if _buffers(detector, free, each) <= MOST_BUFFERS]
+    assert free.tiling == (modest or TILINGS[-1:])[0]
+    p = planned(size, detector, room, **chosen, **picture)
+    assume(p)
+    assert p.bytes <= room
+    assert p.reduction == 1 or picture.get("reducible")
+    grew = p.smallest_face > free.smallest_face * SAME
+    assert (p.coarsened_from is not None) == grew
+    if grew:
+        assert p.coarsened_from == free.smallest_face
+    if free.bytes <= room:
+        assert p == free
+    assert p.scale <= free.scale * (1 + 1e-9)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(frames, profiles, options, pictures)
+def test_what_is_said_to_be_needed_is_enough_and_not_too_much(size, detector, chosen, picture):
+    with pytest.raises(BudgetTooSmall) as caught:
+        plan(size, detector, room=1e6, **chosen, **picture)
+    needed = caught.value.needed
+    assert plan(size, detector, room=needed, **chosen, **picture).bytes <= needed
+    with pytest.raises(BudgetTooSmall):
+        plan(size, detector, room=needed - 1e6, **chosen, **picture)
+
+
+@pytest.mark.parametrize("room", [8e6, 40e6, 200e6, 500e6])
+def test_what_is_needed_does_not_depend_on_what_is_there(room):
+    with pytest.raises(BudgetTooSmall) as poor:
+        plan((12_000, 9_000), PROFILE, room=1e6)
+    needed = poor.value.needed
+    if room >= needed:
+        assert plan((12_000, 9_000), PROFILE, room=room).bytes <= room
+        return
+    with pytest.raises(BudgetTooSmall) as caught:
+        plan((12_000, 9_000), PROFILE, room=room)
+    assert caught.value.needed == needed
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(frames, rooms)
+def test_no_more_is_reduced_than_is_of_use(size, room):
+    picture = {"encoded": 100_000, "reducible": True}
+    p = planned(size, PROFILE, room, **picture)
+    assume(p)
+    if p.reduction > 1:
+        # Without reducing as far, there is either no plan, or none as fine.
+        whole = planned(size, PROFILE, room, encoded=100_000)
+        assert whole is None or whole.scale < p.scale
+    assert p.scale * p.reduction <= 1 + 2 * p.reduction / min(size)  # nothing decoded smaller is enlarged again
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(frames, options, st.floats(10, 5_000))
+def test_max_face_drops_small_levels_and_counts_them(size, chosen, largest):
+    assume(largest > chosen.get("min_face", 0))
+    everything = plan(size, PROFILE, **chosen)
+    some = plan(size, PROFILE, **chosen, max_face=largest)
+    assert 1 <= len(some.levels) <= len(everything.levels)
+    assert some.levels == everything.levels[: len(some.levels)]
+    assert some.operations + some.saved == pytest.approx(everything.operations)
+    assert everything.saved == 0
+    assert some.bytes <= everything.bytes
+    dropped = everything.levels[len(some.levels) :]
+    # A level's smallest face is its window; a face 6/5 as large is still found on it.
+    assert all(80 * level.to_native.a > largest * 1.2 * (1 - 1e-9) for level in dropped)
+    assert all(80 * level.to_native.a <= largest * 1.2 * (1 + 1e-9) for level in some.levels[1:])
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(frames, st.builds(Tiling, st.integers(1, 64), st.integers(1, 200), st.integers(1, 300)))
+def test_a_tiling_that_was_chosen_is_kept(size, tiling):
+    assert plan(size, PROFILE, tiling=tiling).tiling == tiling
+    assert plan(size, PROFILE, tiling=tiling).bytes <= plan(size, PROFILE, tiling=WHOLE).bytes
+
+
+def test_smaller_tilings_take_less():
+    taken = [plan((4_000, 3_000), PROFILE, tiling=tiling).bytes for tiling in TILINGS]
+    assert taken == sorted(taken, reverse=True)
+    assert len(set(taken)) == len(taken)
+
+
+@pytest.mark.parametrize(
+    ("size", "room", "reduction", "base", "smallest"),
+    [
+        ((1536, 1536), None, 1, (1536, 1536), 80.0),
+        ((1536, 1536), 100e6, 1, (1536, 1536), 80.0),
+        ((1536, 1536), 40e6, 1, (1536, 1536), 80.0),
+        ((12_000, 9_000), None, 1, (12_000, 9_000), 80.0),
+        ((12_000, 9_000), 512e6, 2, (6_000, 4_500), 160.0),
+        ((12_000, 9_000), 150e6, 4, (3_000, 2_250), 320.0),
+        ((12_000, 9_000), 100e6, 4, (3_000, 2_250), 320.0),
+        ((12_000, 9_000), 40e6, 8, (1_500, 1_125), 640.0),
+    ],
+)
+def test_plans_of_two_known_frames(size, room, reduction, base, smallest):
+    p = plan(size, PROFILE, room=room, reducible=True, encoded=1)
+    assert (p.reduction, p.base, p.smallest_face) == (reduction, base, pytest.approx(smallest))
+    assert p.coarsened_from == (None if smallest == 80.0 else 80.0)
+
+
+def test_a_frame_of_108_million_pixels_that_cannot_be_reduced():
+    p = plan((12_000, 9_000), PROFILE, room=1.3e9, encoded=1_000_000)
+    assert (p.base, p.coarsened_from) == ((12_000, 9_000), None)
+    coarse = plan((12_000, 9_000), PROFILE, room=800e6, encoded=1_000_000)  # decoding takes 762 million
+    assert coarse.reduction == 1
+    assert coarse.coarsened_from == 80.0
+    with pytest.raises(BudgetTooSmall, match="a 12000x9000 frame needs 727 MiB more than the program itself takes"):
+        plan((12_000, 9_000), PROFILE, room=700e6, encoded=1_000_000)

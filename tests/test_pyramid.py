@@ -1,10 +1,12 @@
 import numpy as np
+import pytest
+from PIL import Image
 
 from peephole import pyramid
 from peephole.detectors.mmod import PROFILE
-from peephole.detectors.planted import Planted
-from peephole.frame import Frame
-from peephole.planner import plan
+from peephole.models import store
+from peephole.models.session import Session
+from peephole.planner import KEPT_BANDS, plan
 
 
 def test_native_scale_hands_the_frame_on_without_a_copy(rng):
@@ -24,9 +26,118 @@ def test_enlarging_is_bilinear_between_pixel_centres():
     assert pyramid.resample(row, (4, 1))[0, :, 0].tolist() == [0, 25, 75, 100]
 
 
-def test_every_level_comes_in_its_size_and_order(rng):
-    frame = Frame(rng.integers(0, 256, (300, 401, 3), np.uint8))
-    p = plan(frame.size, PROFILE, max_side=200, upsample=1)
-    seen = [(level, image.shape) for level, image in pyramid.images(frame, p, Planted([], []).shrink)]
-    assert [level for level, _ in seen] == list(p.levels)
-    assert [shape for _, shape in seen] == [(level.size[1], level.size[0], 3) for level in p.levels]
+def noise(size, seed=4):
+    return np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), np.uint8)
+
+
+def waves(size):
+    """Smooth, so that a pixel to the side is not 255 grey values away."""
+    y, x = np.mgrid[: size[1], : size[0]]
+    return np.stack([128 + 100 * np.sin(x / f + y / 17) for f in (7, 11, 23)], -1).astype(np.uint8)
+
+
+def reference(pixels, size):
+    """The next level in float64, the centres of the corner pixels kept; a side of one pixel is the first pixel."""
+
+    def axis(length, target):
+        at = np.arange(target) * ((length - 1) / max(target - 1, 1))
+        low = np.minimum(at.astype(int), length - 1)
+        return low, np.minimum(low + 1, length - 1), at - low
+
+    (top, bottom, y), (left, right, x) = axis(pixels.shape[0], size[1]), axis(pixels.shape[1], size[0])
+    rows = pixels[top] * (1 - y)[:, None, None] + pixels[bottom] * y[:, None, None]
+    return rows[:, left] * (1 - x)[:, None] + rows[:, right] * x[:, None]
+
+
+@pytest.fixture(scope="module")
+def shrink():
+    return Session(store.prepare(store.MMOD).graphs["shrink"], threads=2).run
+
+
+CASES = [
+    ((401, 300), {}),
+    ((401, 300), {"max_side": 200, "upsample": 1}),
+    ((401, 300), {"max_side": 333}),
+    ((120, 161), {"upsample": 1}),
+    ((90, 70), {"upsample": 3}),
+    ((300, 800), {"min_face": 97.3}),
+    ((3, 500), {}),
+    ((900, 5), {}),
+    ((30, 7), {"upsample": 1}),
+    ((1, 1), {}),
+]
+
+
+@pytest.mark.parametrize(("size", "options"), CASES)
+def test_every_level_comes_in_its_size_and_type(shrink, size, options):
+    p = plan(size, PROFILE, **options)
+    made = pyramid.Pyramid(noise(size), p, shrink)
+    for index, level in enumerate(p.levels):
+        rows = made.rows(index, 0, level.size[1])
+        assert (rows.shape, rows.dtype) == ((level.size[1], level.size[0], 3), np.uint8)
+
+
+@pytest.mark.parametrize(("size", "options"), [*CASES, ((2, 60), {}), ((2, 9), {"upsample": 2}), ((6, 60), {})])
+def test_every_level_is_the_one_before_shrunk(shrink, size, options):
+    p = plan(size, PROFILE, **options)
+    pixels = waves(size)
+    made = pyramid.Pyramid(pixels, p, shrink)
+    before = made.rows(0, 0, p.base[1])
+    assert np.array_equal(before, pyramid.base(pixels, p))
+    for index, level in enumerate(p.levels[1:], 1):
+        rows = made.rows(index, 0, level.size[1])
+        assert np.abs(rows - reference(before, level.size)).max() <= 0.52
+        before = rows
+
+
+@pytest.mark.parametrize(("size", "options"), CASES)
+def test_any_order_and_any_split_give_the_same_rows(shrink, rng, size, options):
+    p = plan(size, PROFILE, **options)
+    pixels = noise(size)
+    whole = pyramid.Pyramid(pixels, p, shrink)
+    wanted = [whole.rows(index, 0, level.size[1]).copy() for index, level in enumerate(p.levels)]
+    asked = pyramid.Pyramid(pixels, p, shrink)
+    for _ in range(80):
+        index = int(rng.integers(len(p.levels)))
+        height = p.levels[index].size[1]
+        top = int(rng.integers(height))
+        bottom = top + 1 + int(rng.integers(height - top))
+        assert np.array_equal(asked.rows(index, top, bottom), wanted[index][top:bottom])
+    for index in range(len(p.levels)):  # a row at a time, upwards and down
+        for order in (1, -1):
+            rows = [(y, asked.rows(index, y, y + 1)[0].copy()) for y in range(p.levels[index].size[1])[::order]]
+            assert all(np.array_equal(row, wanted[index][y]) for y, row in rows)
+
+
+def test_the_first_level_is_never_whole_in_memory(shrink):
+    p = plan((300, 6000), PROFILE, min_face=100)
+    made = pyramid.Pyramid(noise((300, 6000)), p, shrink)
+    for top in range(0, p.base[1] - 40, 40):
+        made.rows(1, int(top / 1.2), int(top / 1.2) + 20)
+        made.rows(0, top, top + 40)
+        assert len(made._bands) <= KEPT_BANDS
+
+
+def test_a_frame_that_is_looked_at_as_it_is_is_not_copied(shrink):
+    pixels = noise((200, 100))
+    made = pyramid.Pyramid(pixels, plan((200, 100), PROFILE), shrink)
+    assert np.shares_memory(made.rows(0, 10, 60), pixels)
+    assert pyramid.base(pixels, plan((200, 100), PROFILE)) is pixels
+
+
+@pytest.mark.parametrize(("size", "target"), [((401, 300), (333, 249)), ((70, 90), (140, 180)), ((500, 411), (80, 66))])
+def test_bands_are_what_pillow_makes_at_once(size, target):
+    pixels = noise(size)
+    whole = np.asarray(Image.fromarray(pixels).resize(target, Image.Resampling.BILINEAR))
+    found = pyramid.resample(pixels, target)
+    assert np.abs(found.astype(int) - whole).max() <= 1
+    assert (found != whole).mean() < 0.02
+
+
+@pytest.mark.parametrize(("size", "options"), CASES)
+def test_the_base_is_what_was_shrunk_enlarged(size, options):
+    p = plan(size, PROFILE, **options)
+    pixels = noise(size)
+    small = pyramid.resample(pixels, p.shrunk)
+    assert small.shape == (p.shrunk[1], p.shrunk[0], 3)
+    assert np.array_equal(pyramid.base(pixels, p), pyramid.resample(small, p.base))

@@ -3,15 +3,29 @@ import pytest
 
 from peephole.errors import FrameCorrupt
 from peephole.faces import Faces, Match
-from peephole.pipeline import Analysis
-from peephole.planner import Plan
+from peephole.pipeline import Analysis, Memory
+from peephole.planner import WHOLE, Plan
 from peephole.report import FaceTable, Table, escaped
 
-PLAN = Plan("mmod", (64, 48), (64, 48), (64, 48), (), 80.0, 0.0, 0.0)
+PLAN = Plan(
+    detector="mmod",
+    frame=(64, 48),
+    reduction=1,
+    shrunk=(64, 48),
+    base=(64, 48),
+    levels=(),
+    tiling=WHOLE,
+    smallest_face=80.0,
+    coarsened_from=None,
+    operations=0.0,
+    saved=0.0,
+    bytes=0.0,
+)
+MEMORY = Memory(100, 90, 80)
 
 
 def analysis(faces: Faces, source: str = "a.png") -> Analysis:
-    return Analysis(source, 64, 48, faces, PLAN, {"decode": 1.4, "detect": 2.0}, {})
+    return Analysis(source, 64, 48, faces, PLAN, MEMORY, {"decode": 1.4, "detect": 2.0}, {})
 
 
 def test_boxes_are_whole_pixels_without_a_minus_zero():

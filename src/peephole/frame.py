@@ -94,12 +94,14 @@ class Snapshot:
         source: where it came from, for messages and logs.
         size: (width, height) upright for a JPEG; for the other formats as stored.
         reducible: it can be decoded at 1/2, 1/4 or 1/8 of its sides.
+        decoder_bytes: what the decoder takes beside the pixels, whatever the reduction.
     """
 
     data: bytes
     source: str
     size: Size
     reducible: bool
+    decoder_bytes: int = 0
 
     def decode(self, reduction: int = 1) -> Frame:
         """The frame; see `decode`."""
@@ -117,7 +119,9 @@ def snapshot(data: bytes, source: str = "bytes", *, max_pixels: int = MAX_PIXELS
         jpeg = image.format in ("JPEG", "MPO")
         # The other formats' orientation may stand behind the pixels: looking for it would decode them.
         turned = jpeg and _orientation(image) >= 5
-        return Snapshot(data, source, image.size[::-1] if turned else image.size, jpeg)
+        # A progressive JPEG's coefficients, three a pixel at most of two bytes, are there before the first pixel is.
+        progressive = 6 * image.width * image.height if image.info.get("progressive") else 0
+        return Snapshot(data, source, image.size[::-1] if turned else image.size, jpeg, progressive)
 
 
 def read(source: Source | Frame, *, max_pixels: int = MAX_PIXELS) -> Frame:

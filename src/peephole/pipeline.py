@@ -193,7 +193,9 @@ class Pipeline:
         yield
         self.floor += max(current_rss() - before, 0)
 
-    def plan(self, frame: Size, scale: Scale = Scale(), *, reducible: bool = False, encoded: int = 0) -> Plan:
+    def plan(
+        self, frame: Size, scale: Scale = Scale(), *, reducible: bool = False, encoded: int = 0, decoder: int = 0
+    ) -> Plan:
         """Plan a frame within the budget; see `planner.plan`.
 
         Raises:
@@ -212,6 +214,7 @@ class Pipeline:
                 room=room,
                 reducible=reducible,
                 encoded=encoded,
+                decoder=decoder,
             )
         except BudgetTooSmall as error:
             least = math.ceil((self.floor + error.needed) / 2**20)
@@ -265,7 +268,13 @@ class Pipeline:
             opened = open_source(source)
         with clock.stage("plan"):
             if isinstance(opened, Snapshot):
-                planned = self.plan(opened.size, scale, reducible=opened.reducible, encoded=len(opened.data))
+                planned = self.plan(
+                    opened.size,
+                    scale,
+                    reducible=opened.reducible,
+                    encoded=len(opened.data),
+                    decoder=opened.decoder_bytes,
+                )
             else:
                 planned = self.plan(opened.native_size, scale)
         with clock.stage("decode"):

@@ -63,12 +63,17 @@ class Tiling:
 
 WHOLE = Tiling(1 << 30, 1 << 30, 1 << 30)
 """Everything at once: not streamed."""
-TILINGS = (Tiling(32, 144, 208), Tiling(16, 64, 208), Tiling(16, 32, 112), Tiling(8, 16, 112), Tiling(4, 8, 64))
-"""From the fastest to the smallest; few, so that buffers are reused.
-
-In the first the tail's buffers just fit into those that the stem has let go; with 160 rows or more they don't, and the
-process takes 18 MB more for 2 % of the time.
-"""
+TILINGS = (
+    Tiling(32, 228, 208),
+    Tiling(32, 144, 208),
+    Tiling(16, 64, 208),
+    Tiling(16, 32, 112),
+    Tiling(8, 16, 112),
+    Tiling(4, 8, 64),
+)
+"""From the fastest to the smallest; few, so that buffers are reused. A taller window of the tail has less halo."""
+MOST_BUFFERS = 39e6
+"""Bytes of buffers beyond which a smaller tiling is taken even where there is room: they would buy little speed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +214,7 @@ def plan(
     room: float | None = None,
     reducible: bool = False,
     encoded: int = 0,
+    decoder: int = 0,
     tiling: Tiling | None = None,
 ) -> Plan:
     """Plan how a detector looks at a frame: the finest scale that was asked for and fits.
@@ -224,7 +230,8 @@ def plan(
         max_face: leave out the levels on which only larger faces show, in native pixels.
         room: bytes that may be taken above what the process has with its models loaded; None for as many as needed.
         reducible: the frame can be decoded at 1/2, 1/4 or 1/8 of its sides.
-        encoded: bytes of the picture where it is yet to be decoded, which takes room too.
+        encoded: bytes of the picture where it is yet to be decoded; they are there until the frame is done.
+        decoder: bytes that the decoder takes of its own, whatever the reduction.
         tiling: compute so much at once; by default as much as is of use and fits.
 
     Raises:
@@ -243,15 +250,19 @@ def plan(
         transient = (
             OVERHEAD
             + encoded
+            + decoder
             + _area(_reduced(frame, reduction)) * (DECODE_BYTES_PER_PIXEL if encoded else FRAME_BYTES_PER_PIXEL)
         )
         coarser = 1.0
         while True:
             made = _at_scale(frame, profile, reduction, scale, doublings, coarser, max_face)
-            needs = [(each, max(transient, _bytes(profile, made, each))) for each in ((tiling,) if tiling else TILINGS)]
+            tilings = (tiling,) if tiling else TILINGS
+            needs = [(each, max(transient, encoded + _bytes(profile, made, each))) for each in tilings]
             least = min(least, *(need for _, need in needs))
             fitting = [(each, need) for each, need in needs if room is None or need <= room]
-            if fitting or (room or 0) < transient or max(made.base) * COARSER < profile.smallest_face:
+            modest = [(each, need) for each, need in fitting if _buffers(profile, made, each) <= MOST_BUFFERS]
+            fitting = modest or fitting[-1:]
+            if fitting or max(made.base) * COARSER < profile.smallest_face:
                 break
             coarser *= COARSER
         if fitting and (best is None or (made.detail, made.scale) > (best.detail, best.scale)):
@@ -349,19 +360,22 @@ def _bytes(profile: Profile, plan: Plan, tiling: Tiling) -> float:
     if plan.base != plan.shrunk:
         held += FRAME_BYTES_PER_PIXEL * plan.base[0] * BAND * KEPT_BANDS
     held += FRAME_BYTES_PER_PIXEL * sum(_area(level.size) for level in plan.levels[1:])
+    return held * ALLOCATOR + _buffers(profile, plan, tiling) + stream.band_bytes * BAND * plan.base[0] + OVERHEAD
+
+
+def _buffers(profile: Profile, plan: Plan, tiling: Tiling) -> float:
+    """Bytes of the features that are kept, and of what comes between input and output of stem and tail."""
+    stream = profile.streaming
+    if stream is None:
+        return 0.0
     width, height = (cells(side, profile) for side in canvas_size(plan.levels, profile))
     rows = min(tiling.rows + 2 * stream.tail_halo, height)
     strip = profile.stride * (min(tiling.strip, height) - 1) + stream.stem_field
     across = profile.stride * (min(tiling.columns, width) - 1) + stream.stem_field
     stem = stream.stem_bytes * strip * across
     tail = stream.tail_bytes * rows * min(tiling.columns + 2 * stream.tail_halo, width)
-    return (
-        held * ALLOCATOR
-        + max(stem, tail)  # one after the other, in the same arena
-        + stream.feature_bytes * rows * width
-        + stream.band_bytes * BAND * plan.base[0]
-        + OVERHEAD
-    )
+    kept = stream.feature_bytes * min(rows + tiling.strip, height) * width
+    return kept + max(stem, tail)  # one after the other, in the same arena
 
 
 def _area(size: Size) -> int:

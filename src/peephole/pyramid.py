@@ -12,6 +12,9 @@ from PIL import Image
 from .frame import Pixels
 from .planner import BAND, KEPT_BANDS, Plan, Size
 
+INSIDE = 1 - 2**-22
+"""As far as ``part`` may reach; the next number of float32 but three below 1."""
+
 Shrink = Callable[[Pixels, NDArray[np.float32], NDArray[np.int64]], Pixels]
 """``(1, h, w, 3)`` rows, the part of them to span, the shape to get → those rows; see `models.graphs`."""
 
@@ -67,7 +70,10 @@ class Pyramid:
         low, high = math.floor(first), min(math.floor(last) + 2, source_height)
         rows = self.rows(level - 1, low, high)
         span = max(high - low - 1, 1)
-        part = np.array([0, (first - low) / span, 0, 0, 1, (last - low) / span, 1, 1], np.float32)
+        # Inside: in float32 the position may step beyond the last pixel, and there ONNX shows black. A single column
+        # is the first one's, as in Transform.resize_aligned; ONNX would take the mean of both ends.
+        across = INSIDE if width > 1 else 0.0
+        part = np.array([0, (first - low) / span, 0, 0, 1, min((last - low) / span, INSIDE), across, 1], np.float32)
         shape = np.array([1, bottom - top, width, 3], np.int64)
         self._levels[level][top:bottom] = self._shrink(rows[None], part, shape)[0]
         self._done[level] = bottom

@@ -12,7 +12,8 @@ from peephole.faces import Faces
 from peephole.frame import Frame
 from peephole.geometry import Transform, overlaps
 from peephole.pipeline import Analysis, Pipeline, Scale
-from peephole.planner import Canvas, Level, _pack, _pyramid
+from peephole.planner import Canvas, Level, Plan, _pack, _pyramid, canvas_size, plan
+from peephole.pyramid import Pyramid
 
 Picture = NDArray[np.uint8]
 
@@ -183,14 +184,72 @@ def test_every_level_that_can_hold_a_face_has_its_place(width: int, height: int)
     assert all(min(size) < 80 for size in sizes[placed:])
 
 
-def test_the_gaps_of_the_canvas_have_one_colour():
-    canvas = mmod._canvas(levels(450, 341))
-    assert canvas.shape == (1271 + 11, 450 + 22, 3)
-    assert (canvas == (123, 117, 104)).all()
+def canvas_of(ours: Pipeline, picture: Picture, chosen: Plan) -> mmod._Canvas:
+    return mmod._Canvas(Pyramid(picture, chosen, ours.detector._shrink.run), chosen)
 
 
-def test_a_canvas_is_at_least_one_cell_large():
-    assert mmod._canvas(levels(1, 1)).shape == (29, 29, 3)
+def by_hand(ours: Pipeline, picture: Picture, chosen: Plan) -> Picture:
+    """The whole canvas, (height, width, 3), level by level and pixel by pixel where it belongs."""
+    pyramid = Pyramid(picture, chosen, ours.detector._shrink.run)
+    right = max(level.origin[0] + level.size[0] for level in chosen.levels) + CANVAS.outer
+    bottom = max(level.origin[1] + level.size[1] for level in chosen.levels) + CANVAS.outer
+    canvas = np.empty((max(bottom, 29), max(right, 29), 3), np.uint8)
+    canvas[:] = (123, 117, 104)
+    for index, level in enumerate(chosen.levels):
+        (x, y), (width, height) = level.origin, level.size
+        for row in range(height):
+            canvas[y + row, x : x + width] = pyramid.rows(index, row, row + 1)[0]
+    return canvas
+
+
+@pytest.mark.parametrize(
+    ("size", "options"),
+    [
+        ((450, 341), {}),
+        ((341, 450), {"max_side": 300}),
+        ((160, 120), {"upsample": 1}),
+        ((97, 411), {"max_face": 90}),
+        ((1000, 60), {}),
+        ((3, 300), {}),
+        ((700, 2), {}),
+        ((1, 1), {}),
+    ],
+)
+def test_every_strip_is_a_part_of_the_canvas(ours: Pipeline, rng: np.random.Generator, size, options):
+    picture, chosen = noise(*size), plan(size, mmod.PROFILE, **options)
+    wanted = by_hand(ours, picture, chosen)
+    canvas = canvas_of(ours, picture, chosen)
+    assert canvas.size == wanted.shape[1::-1]
+    across, down = ((side - 29) // 8 + 1 for side in canvas.size)
+    strips = [(0, down, 0, across), (down - 1, down, across - 1, across)]
+    strips += [(row, min(row + 5, down), 0, across) for row in range(0, down, 5)]
+    for _ in range(20):  # in any order, any width
+        top, left = int(rng.integers(down)), int(rng.integers(across))
+        strips.append((top, int(rng.integers(top, down)) + 1, left, int(rng.integers(left, across)) + 1))
+    for top, bottom, left, right in strips:
+        found = canvas.pixels(top, bottom, left, right)
+        there = wanted[8 * top : 8 * (bottom - 1) + 29, 8 * left : 8 * (right - 1) + 29]
+        assert found.dtype == np.uint8
+        assert np.array_equal(found, there.transpose(2, 0, 1))
+
+
+def test_the_gaps_of_the_canvas_have_one_colour(ours: Pipeline):
+    chosen = plan((450, 341), mmod.PROFILE)
+    canvas = canvas_of(ours, np.zeros((341, 450, 3), np.uint8), chosen)
+    assert canvas.size == (450 + 22, 1271 + 11)
+    pixels = canvas.pixels(0, (1282 - 29) // 8 + 1, 0, (472 - 29) // 8 + 1)
+    shown = np.zeros(pixels.shape[1:], bool)
+    for level in chosen.levels:
+        (x, y), (width, height) = level.origin, level.size
+        shown[y : y + height, x : x + width] = True
+    assert (pixels[:, shown] == 0).all()
+    assert (pixels[:, ~shown].T == (123, 117, 104)).all()
+
+
+def test_a_canvas_is_at_least_one_cell_large(ours: Pipeline):
+    canvas = canvas_of(ours, np.zeros((1, 1, 3), np.uint8), plan((1, 1), mmod.PROFILE))
+    assert canvas.size == (29, 29)
+    assert canvas.pixels(0, 1, 0, 1).shape == (3, 29, 29)
 
 
 def nearest(x: float, y: float, placed: tuple[Level, ...]) -> int:
@@ -207,7 +266,7 @@ def nearest(x: float, y: float, placed: tuple[Level, ...]) -> int:
 @pytest.mark.parametrize("size", [(450, 341), (97, 411), (1000, 60), (3, 3)])
 def test_nearest_level(size: tuple[int, int], rng: np.random.Generator):
     placed = levels(*size)
-    height, width, _ = mmod._canvas(placed).shape
+    width, height = canvas_size(placed, mmod.PROFILE)
     points = np.concatenate(
         [
             rng.uniform((-20, -20), (width + 20, height + 20), (400, 2)),

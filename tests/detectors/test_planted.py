@@ -1,10 +1,8 @@
 import numpy as np
-import pytest
 
 from peephole.detectors.planted import Planted
 from peephole.frame import Frame
 from peephole.planner import plan
-from peephole.pyramid import images
 
 KNOWN = np.array([[10.0, 20, 60, 70], [100, 20, 160, 80]])
 
@@ -12,7 +10,7 @@ KNOWN = np.array([[10.0, 20, 60, 70], [100, 20, 160, 80]])
 def scanned(detector: Planted, min_confidence: float = 0.0) -> list:
     frame = Frame(np.zeros((200, 300, 3), np.uint8))
     planned = plan(frame.size, detector.profile)
-    return list(detector.scan(planned, images(frame, planned, detector.shrink), min_confidence))
+    return list(detector.scan(frame.pixels, planned, min_confidence))
 
 
 def test_each_box_comes_from_its_level_in_the_levels_pixels():
@@ -32,10 +30,3 @@ def test_a_level_that_the_plan_does_not_have_wraps_around():
 def test_a_confidence_of_1_does_not_exceed_1():
     found = scanned(Planted(KNOWN, [0, 0]), 1.0)
     assert sum(len(confidence) for _, _, confidence in found) == sum(len(boxes) for _, boxes, _ in found) == 0
-
-
-def test_a_picture_of_another_size_is_refused():
-    detector = Planted(KNOWN, [0, 0])
-    planned = plan((300, 200), detector.profile)
-    with pytest.raises(ValueError, match="came as"):
-        list(detector.scan(planned, iter([(planned.levels[0], np.zeros((9, 9, 3), np.uint8))]), 0.0))

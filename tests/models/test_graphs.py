@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.numpy_helper
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
@@ -20,6 +21,7 @@ Open = Callable[[bytes], Session]
 
 MEAN = (122.5, 117.25, 104.0)
 WINDOW = dat.Window(80, 80, 0.3, 1.0)
+WHOLE = np.array([0, 0, 0, 0, 1, 1, 1, 1], np.float32)
 
 
 @pytest.fixture
@@ -135,8 +137,13 @@ def detector(rng: np.random.Generator) -> dat.Network:
     return dat.Network(MEAN, None, WINDOW, layers)
 
 
+def planar(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(height, width, 3) → (1, 3, height, width), as the stem takes them."""
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))[None]
+
+
 def scores(built: dict[str, bytes], opened: Open, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return opened(built["tail"]).run(opened(built["stem"]).run(pixels[None]))
+    return opened(built["tail"]).run(opened(built["stem"]).run(planar(pixels)))
 
 
 @pytest.mark.parametrize("size", [(29, 29), (64, 75), (101, 33)])
@@ -153,7 +160,7 @@ def test_stem_and_tail_match_the_reference(rng: np.random.Generator, opened: Ope
 def test_stem_alone_matches_the_reference(rng: np.random.Generator, opened: Open):
     network = detector(rng)
     pixels = noise(rng, 40, 51, 3)
-    found = opened(graphs.mmod(network)["stem"]).run(pixels[None])
+    found = opened(graphs.mmod(network)["stem"]).run(planar(pixels))
     assert found[0] == pytest.approx(reference(replace(network, layers=network.layers[:8]), pixels), abs=1e-4)
 
 
@@ -178,7 +185,30 @@ def test_widening_changes_no_score(rng: np.random.Generator, opened: Open, monke
 def test_widening_fills_channels_up_to_multiples_of_16(rng: np.random.Generator):
     tail = onnx.load_from_string(graphs.mmod(detector(rng))["tail"])
     shapes = [list(weights.dims) for weights in tail.graph.initializer if len(weights.dims) == 4]
-    assert shapes == [[32, 5, 3, 3], [16, 32, 5, 5]]
+    # The head of 5 x 5 is in two: its five columns, a filter each, and their sum.
+    assert shapes == [[32, 5, 3, 3], [16, 32, 5, 1], [16, 16, 1, 5]]
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(9, 9), (5, 5), (3, 7), (5, 1), (1, 5)])
+def test_a_head_in_two_is_the_same_head(rng: np.random.Generator, rows: int, columns: int):
+    weights, biases = rng.standard_normal((1, 4, rows, columns), np.float32), np.float32([0.7])
+    head = dat.Convolution(weights, biases, (1, 1), (rows // 2, columns // 2))
+    by_column, summed = graphs._split(head)
+    assert by_column.weights.shape == (columns, 4, rows, 1)
+    assert summed.weights.shape == (1, columns, 1, columns)
+    data = rng.standard_normal((4, 11, 12))
+    assert convolved(convolved(data, by_column), summed) == pytest.approx(convolved(data, head), abs=1e-4)
+
+
+def test_the_published_head_is_nine_columns_and_their_sum():
+    tail = onnx.load_from_string(graphs.mmod(dat.read_network(store.locate(store.MMOD).read_bytes()))["tail"])
+    shapes = [list(weights.dims) for weights in tail.graph.initializer if len(weights.dims) == 4]
+    assert shapes[-2:] == [[16, 48, 9, 1], [16, 16, 1, 9]]
+    filters = next(weights for weights in tail.graph.initializer if list(weights.dims) == [16, 48, 9, 1])
+    used = np.abs(onnx.numpy_helper.to_array(filters)).max((2, 3)) > 0
+    assert used[:9, :45].all()
+    assert not used[9:].any()
+    assert not used[:, 45:].any()
 
 
 def test_folding_leaves_the_network_as_it_was(rng: np.random.Generator):
@@ -205,6 +235,14 @@ def shrunk(pixels: NDArray[np.uint8], width: int, height: int) -> Array:
     above = data[top][:, left] * (1 - x) + data[top][:, right] * x
     below = data[bottom][:, left] * (1 - x) + data[bottom][:, right] * x
     return above * (1 - y) + below * y
+
+
+def part(target: tuple[int, int], top: float = 0.0, bottom: float = 1.0) -> NDArray[np.float32]:
+    """What a picture of (width, height) spans, from row ``top`` to ``bottom``: starts of the axes, then their ends.
+
+    ONNX puts a side of one pixel in the middle between start and end, so to be the first pixel's it ends there.
+    """
+    return np.array([0, top, 0, 0, 1, bottom if target[1] > 1 else top, float(target[0] > 1), 1], np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -234,7 +272,7 @@ def test_shrink_matches_the_reference(
     rng: np.random.Generator, shrink: Session, size: tuple[int, int], target: tuple[int, int]
 ):
     pixels = noise(rng, size[1], size[0], 3)
-    found = shrink.run(pixels[None], np.array([1, target[1], target[0], 3]))
+    found = shrink.run(pixels[None], part(target), np.array([1, target[1], target[0], 3]))
     assert found.dtype == np.uint8
     assert found.shape == (1, target[1], target[0], 3)
     difference = found[0] - shrunk(pixels, *target)
@@ -247,16 +285,36 @@ def test_shrink_matches_the_reference(
 def test_shrink_matches_the_reference_on_portraits(shrink: Session, eileen: Frame, grace: Frame):
     for frame in (eileen, grace):
         width, height = frame.width * 5 // 6, frame.height * 5 // 6
-        found = shrink.run(frame.pixels[None], np.array([1, height, width, 3]))[0]
+        found = shrink.run(frame.pixels[None], WHOLE, np.array([1, height, width, 3]))[0]
         difference = found - shrunk(frame.pixels, width, height)
         assert np.abs(difference).max() <= 0.5 + 5e-3
         assert abs(difference.mean()) < 0.02
 
 
+@pytest.mark.parametrize("size", [(90, 606), (300, 341), (7, 300), (2, 700), (40, 2000), (5, 6), (120, 2), (1, 3)])
+def test_bands_are_rows_of_the_whole_picture(rng: np.random.Generator, shrink: Session, size: tuple[int, int]):
+    pixels = noise(rng, size[1], size[0], 3)
+    width, height = max(1, size[0] * 5 // 6), max(1, size[1] * 5 // 6)
+    wanted = shrunk(pixels, width, height)
+    ratio = (size[1] - 1) / (height - 1) if height > 1 else 0.0
+    for _ in range(12):
+        top = int(rng.integers(height))
+        bottom = int(rng.integers(top, min(top + 100, height))) + 1
+        # The rows that are needed, and a few more that must not matter.
+        low = max(0, int(np.floor(top * ratio)) - int(rng.integers(3)))
+        high = min(size[1], int(np.floor((bottom - 1) * ratio)) + 2 + int(rng.integers(3)))
+        span = max(high - low - 1, 1)
+        first, last = (top * ratio - low) / span, ((bottom - 1) * ratio - low) / span
+        roi = np.array([0, first, 0, 0, 1, last, float(width > 1), 1], np.float32)
+        found = shrink.run(pixels[None, low:high], roi, np.array([1, bottom - top, width, 3]))
+        difference = found[0] - wanted[top:bottom]
+        assert np.abs(difference).max() <= 0.5 + 255 * max(width, 110) * 2**-22
+
+
 def test_shrink_keeps_the_extremes(shrink: Session):
     for value in (0, 255):
         pixels = np.full((1, 30, 40, 3), value, np.uint8)
-        assert (shrink.run(pixels, np.array([1, 25, 33, 3])) == value).all()
+        assert (shrink.run(pixels, WHOLE, np.array([1, 25, 33, 3])) == value).all()
 
 
 # -- the recognizer ---------------------------------------------------------------------------------------------

@@ -7,9 +7,9 @@ import sys
 import numpy as np
 import pytest
 
-from peephole.errors import ModelDamaged, OutOfMemory
+from peephole.errors import ModelDamaged, OutOfMemory, UsageError
 from peephole.models import session, store
-from peephole.models.session import Session
+from peephole.models.session import Runtime, Session
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ class Failing:
 
 
 def test_a_graph_gives_its_output(stem):
-    output = stem.run(np.zeros((1, 64, 80, 3), np.uint8))
+    output = stem.run(np.zeros((1, 3, 64, 80), np.uint8))
     assert output.dtype == np.float32
     assert output.shape[:2] == (1, 32)
 
@@ -66,7 +66,7 @@ import resource, sys
 import numpy as np
 from peephole.errors import OutOfMemory
 from peephole.models import store
-from peephole.models.session import Session
+from peephole.models.session import Runtime, Session
 session = Session(store.prepare(store.RESNET).graphs["embed"], threads=1)
 chips = np.zeros((2000, 150, 150, 3), np.uint8)
 resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
@@ -94,3 +94,46 @@ def test_threads_are_counted_where_none_are_given(monkeypatch, tmp_path):
     assert not counted
     Session(path)
     assert counted
+
+
+@pytest.fixture
+def random_pixels(rng):
+    return rng.integers(0, 256, (1, 3, 93, 157), np.uint8)
+
+
+def test_openvino_gives_the_same_in_float32(random_pixels):
+    pytest.importorskip("openvino")
+    path = store.prepare(store.MMOD).graphs["stem"]
+    ours, theirs = (Runtime(name).open(path).run(random_pixels) for name in ("onnxruntime", "openvino"))
+    np.testing.assert_allclose(theirs, ours, atol=1e-4)
+
+
+def test_openvino_takes_one_shape_after_the_other_and_keeps_its_answers(random_pixels):
+    pytest.importorskip("openvino")
+    session = Runtime("openvino").open(store.prepare(store.MMOD).graphs["stem"])
+    first = session.run(random_pixels)
+    kept = first.copy()
+    for side in (29, 37, 45, 53, 61):
+        assert session.run(random_pixels[:, :, :side, :side]).shape[2] == (side - 29) // 8 + 1
+    session.run(255 - random_pixels)
+    np.testing.assert_array_equal(first, kept)
+    np.testing.assert_array_equal(session.run(random_pixels), kept)
+
+
+def test_bfloat16_is_near_and_needs_openvino(random_pixels):
+    with pytest.raises(UsageError, match="bfloat16 needs the runtime openvino"):
+        Runtime("onnxruntime", "bfloat16")
+    pytest.importorskip("openvino")
+    path = store.prepare(store.MMOD).graphs["stem"]
+    try:
+        half = Runtime("openvino", "bfloat16").open(path).run(random_pixels)
+    except UsageError as error:
+        pytest.skip(str(error))
+    full = Runtime().open(path).run(random_pixels)
+    assert 0 < np.abs(half - full).max() < 0.05 * np.abs(full).max()
+
+
+@pytest.mark.parametrize(("name", "precision"), [("tensorrt", "float32"), ("openvino", "int4")])
+def test_what_there_is_not_is_refused_by_name(name, precision):
+    with pytest.raises(UsageError, match=r"there is no (runtime 'tensorrt'|precision 'int4'); choose one of"):
+        Runtime(name, precision)

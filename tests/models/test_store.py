@@ -401,7 +401,7 @@ store.prepare(store.MMOD)
 
 
 @pytest.fixture(
-    params=[("pathlib.Path", "write_bytes", 2), ("store.json", "dumps", 1), ("pathlib.Path", "rename", 2)],
+    params=[("store", "_sha256", 9), ("store.json", "dumps", 1), ("pathlib.Path", "rename", 2)],
     ids=["between-two-graphs", "before-the-manifest", "after-the-old-folder-is-gone"],
 )
 def killed(request: pytest.FixtureRequest, prepared: store.Prepared) -> store.Prepared:

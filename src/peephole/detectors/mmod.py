@@ -13,7 +13,7 @@ from ..frame import Pixels
 from ..geometry import Points
 from ..models import dat, store
 from ..models.session import ONNXRUNTIME, Runtime, Session
-from ..planner import Canvas, Level, Plan, Profile, Streaming, Tiling
+from ..planner import Canvas, Level, Plan, Profile, Streaming
 from ..pyramid import Pyramid
 from . import Candidates
 
@@ -48,7 +48,7 @@ PROFILE = Profile(
         tail_halo=TAIL_HALO,
         feature_bytes=4.0 * FEATURES,
         stem_bytes=44.0,
-        tail_bytes=400.0,
+        tail_bytes=640.0,
         band_bytes=46.0,
     ),
 )
@@ -99,39 +99,34 @@ class Mmod:
     ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
         """Cells of the canvas whose score exceeds ``min_confidence``, (n, 2) column and row, and their scores.
 
-        From top to bottom: of the features only the rows under the tail's window are there, and of those that two
-        windows share none is computed twice.
+        From top to bottom: the stem makes strips of features, and as soon as a window of the tail is complete it is
+        turned into scores. Only the features from that window on are there, and none is computed twice.
         """
         tiling = plan.tiling
         width, height = (planner.cells(side, PROFILE) for side in canvas.size)
+        windows = spans(height, tiling.rows, TAIL_HALO)
+        strip = min(tiling.strip, height)
+        window_rows = windows[0].high - windows[0].low
+        features = np.empty((1, FEATURES, min(window_rows + strip, height), width), np.float32)
         found: list[tuple[NDArray[np.intp], NDArray[np.float64]]] = []
-        features = np.empty((1, FEATURES, min(tiling.rows + 2 * TAIL_HALO, height), width), np.float32)
         top = bottom = 0  # the rows of features that are there
-        for rows in spans(height, tiling.rows, TAIL_HALO):
-            kept = max(bottom - rows.low, 0)
-            if kept:
-                features[:, :, :kept] = features[:, :, rows.low - top : bottom - top].copy()
-            top, start, bottom = rows.low, rows.low + kept, rows.high
-            self._features(canvas, features, top, start, bottom, tiling)
+        for rows in windows:
+            features[:, :, : bottom - rows.low] = features[:, :, rows.low - top : bottom - top].copy()
+            top = rows.low
+            while bottom < rows.high:
+                low = min(bottom, height - strip)  # the last strip is as high as the others: one shape for all
+                new = max(low, top)
+                for columns in spans(width, tiling.columns, 0):
+                    made = self._stem.run(canvas.pixels(low, low + strip, columns.low, columns.high)[None])
+                    features[:, :, new - top : low + strip - top, columns.low : columns.high] = made[:, :, new - low :]
+                bottom = low + strip
             for columns in spans(width, tiling.columns, TAIL_HALO):
-                tile = features[:, :, : rows.high - rows.low, columns.low : columns.high]
+                tile = features[:, :, : rows.high - top, columns.low : columns.high]
                 scores = self._tail.run(np.ascontiguousarray(tile))[0, rows.inner, columns.inner]
                 row, column = np.nonzero(scores > min_confidence)
                 at = np.stack([column + columns.start, row + rows.start], axis=1)
                 found.append((at, scores[row, column].astype(np.float64)))
         return np.concatenate([at for at, _ in found]), np.concatenate([score for _, score in found])
-
-    def _features(
-        self, canvas: _Canvas, features: NDArray[np.float32], top: int, start: int, bottom: int, tiling: Tiling
-    ) -> None:
-        """Fill rows ``start`` to ``bottom`` of the canvas's features, whose first row in the buffer is ``top``."""
-        strip = min(tiling.strip, bottom - top)
-        for row in range(start, bottom, strip):
-            row = min(row, bottom - strip)  # the last strip is as high as the others: one shape, one set of buffers
-            for columns in spans(features.shape[3], tiling.columns, 0):
-                pixels = canvas.pixels(row, row + strip, columns.low, columns.high)
-                made = self._stem.run(pixels[None])
-                features[:, :, row - top : row - top + strip, columns.low : columns.high] = made
 
 
 class _Canvas:
@@ -179,10 +174,11 @@ class Span:
 def spans(length: int, step: int, halo: int) -> list[Span]:
     """Stretches of equal length, each with ``halo`` on both sides, whose kept parts cover ``length`` without a gap.
 
-    At the two ends the stretch is shifted inwards instead of cut off, and there keeps what would have been its halo:
-    nothing lies beyond. One that would be longer than all there is, is all there is.
+    As few as keep no more than ``step``, and then as short as so many can be. At the two ends a stretch is shifted
+    inwards instead of cut off, and there keeps what would have been its halo: nothing lies beyond.
     """
-    size = min(step + 2 * halo, length)
+    count = max(1, -(-(length - 2 * halo) // step))
+    size = min(-(-(length + 2 * halo * (count - 1)) // count), length)
     found: list[Span] = []
     start = 0
     while start < length:

@@ -15,19 +15,21 @@ from ..memory import usable_cpus
 
 @functools.cache
 def _share_arena() -> None:
-    """Let all sessions of the process take their buffers from one arena that grows by no more than is asked for.
+    """Let all sessions of the process take their buffers from one arena, in which one block follows the other.
 
-    They never run at the same time, so the next one reuses what the last one has let go. By default each session has
-    an arena of its own, grown to the next power of two.
+    The next session reuses what the last one has let go. By default each has an arena of its own; and an arena that
+    begins small grows by regions, into whose ends the next larger buffer does not fit.
     """
     import onnxruntime as ort
 
     ort.disable_telemetry_events()  # some builds have it; this program tells nobody anything
     kind, cpu = ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, ort.OrtMemType.DEFAULT
-    as_requested = ort.OrtArenaCfg({"arena_extend_strategy": 1})
-    ort.create_and_register_allocator(ort.OrtMemoryInfo("Cpu", kind, 0, cpu), as_requested)
+    one_region = ort.OrtArenaCfg({"arena_extend_strategy": 0, "initial_chunk_size_bytes": ARENA})
+    ort.create_and_register_allocator(ort.OrtMemoryInfo("Cpu", kind, 0, cpu), one_region)
 
 
+ARENA = 128 * 2**20
+"""Bytes of address space that the arena begins with; only what is used of it takes memory."""
 RUNTIMES = ("onnxruntime", "openvino")
 PRECISIONS = ("float32", "bfloat16")
 
