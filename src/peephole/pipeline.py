@@ -257,11 +257,10 @@ class Pipeline:
         check(min_confidence, threshold)
         clock = clock or StageClock()
         embed = embed or people is not None
+        if embed:  # the recognizer first: while it loads it takes more than afterwards
+            recognizer, landmarker = self.recognizer, self.landmarker
         detector = self.detector
-        models = dict(detector.models)
-        if embed:
-            landmarker, recognizer = self.landmarker, self.recognizer
-            models |= landmarker.models | recognizer.models
+        models = detector.models | (recognizer.models | landmarker.models if embed else {})
         reset_peak()
 
         with clock.stage("decode"):

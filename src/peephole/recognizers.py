@@ -47,6 +47,8 @@ class Recognizer(Protocol):
 SIDE = 150
 PADDING = 0.25
 """dlib cuts its chips with a quarter of the face's size around it; the network was trained with that."""
+AT_ONCE = 16
+"""Chips in one call: they take 1.1 MB each, as much as the detector's buffers in all, and more gain no speed."""
 MEAN_FACE = np.array(
     [
         (0.8595674595992, 0.2134981538014),
@@ -70,7 +72,7 @@ class _DlibResnet:
 
 
 class Resnet(_DlibResnet):
-    """dlib's ``dlib_face_recognition_resnet_model_v1.dat`` in ONNX Runtime; all chips in one call."""
+    """dlib's ``dlib_face_recognition_resnet_model_v1.dat`` in ONNX Runtime, `AT_ONCE` chips a call."""
 
     def __init__(self, runtime: Runtime = ONNXRUNTIME) -> None:
         prepared = store.prepare(store.RESNET)
@@ -79,9 +81,8 @@ class Resnet(_DlibResnet):
 
     def embed(self, chips: Pixels) -> Embeddings:
         """See `Recognizer.embed`."""
-        if not len(chips):
-            return np.zeros((0, self.dimensions), np.float32)
-        return self._session.run(chips)
+        parts = [self._session.run(chips[start : start + AT_ONCE]) for start in range(0, len(chips), AT_ONCE)]
+        return np.concatenate(parts) if parts else np.zeros((0, self.dimensions), np.float32)
 
 
 class DlibResnet(_DlibResnet):
