@@ -27,7 +27,7 @@ DECODE_BYTES_PER_PIXEL = 7.0
 FRAME_BYTES_PER_PIXEL = 3.0
 ALLOCATOR = 1.05
 """What the C library's bookkeeping and rounding add to large blocks."""
-OVERHEAD = 5e6
+OVERHEAD = 7e6
 """Bytes that any frame takes, however small: stacks, the first run's allocations, slack."""
 COARSER = 5 / 6
 """How far the scale goes down at a time where the room is too small."""
