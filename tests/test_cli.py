@@ -307,11 +307,12 @@ def test_file_that_cannot_be_looked_at_is_a_failed_frame(tmp_path):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS is not kept elsewhere")
 def test_frame_without_enough_memory_does_not_stop_the_run(tmp_path):
-    files = [plain(tmp_path / name, (1200, 1200)) for name in ("a.png", "b.png")]
+    files = [plain(tmp_path / "a.png", (11_000, 11_000)), tmp_path / "b.png"]
+    files[1].hardlink_to(files[0])
     files.append(plain(tmp_path / "small.png"))
     limit = 1 << 30
     done = subprocess.run(
-        [*PEEPHOLE, "detect", "--jsonl", "--threads", "1", "--upsample", "3", *map(str, files)],
+        [*PEEPHOLE, "detect", "--jsonl", "--threads", "1", "--memory", "20GiB", *map(str, files)],
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
         env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},  # each takes room of its own
         capture_output=True,
