@@ -115,7 +115,6 @@ def snapshot(data: bytes, source: str = "bytes", *, max_pixels: int = MAX_PIXELS
         FrameEmpty, FrameNotAPicture, FrameCorrupt, FrameTooLarge: what was wrong with the bytes.
     """
     with _open(data, max_pixels) as image:
-        _check_size(image, max_pixels)
         jpeg = image.format in ("JPEG", "MPO")
         # The other formats' orientation may stand behind the pixels: looking for it would decode them.
         turned = jpeg and _orientation(image) >= 5
@@ -188,7 +187,6 @@ def decode(data: bytes, source: str = "bytes", *, max_pixels: int = MAX_PIXELS, 
         OutOfMemory: the pixels do not fit into memory.
     """
     with _open(data, max_pixels) as image:
-        _check_size(image, max_pixels)
         width, height = image.size
         if reduction > 1:
             image.draft(None, (max(1, width // reduction), max(1, height // reduction)))
@@ -226,7 +224,7 @@ _decoding = threading.Lock()
 
 @contextmanager
 def _open(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
-    """Pillow's picture over ``data``, its errors translated here and nowhere else."""
+    """Pillow's picture over ``data``, its size checked and its errors translated here and nowhere else."""
     if not data:
         raise FrameEmpty("the file is empty (0 bytes)")
     try:
@@ -234,6 +232,7 @@ def _open(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
             # The size limit is ours and damaged metadata is no reason to refuse: Pillow's warnings add nothing.
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                _check_size(image, max_pixels)
                 yield image
     except FrameError:
         raise
