@@ -51,7 +51,7 @@ def reference(pixels, size):
 
 @pytest.fixture(scope="module")
 def shrink():
-    return Session(store.prepare(store.MMOD).graphs["shrink"], threads=2).run
+    return Session(store.prepare(store.MMOD).graphs["shrink"], threads=1).run
 
 
 CASES = [
@@ -74,7 +74,7 @@ def test_every_level_comes_in_its_size_and_type(shrink, size, options):
     made = pyramid.Pyramid(noise(size), p, shrink)
     for index, level in enumerate(p.levels):
         rows = made.rows(index, 0, level.size[1])
-        assert (rows.shape, rows.dtype) == ((level.size[1], level.size[0], 3), np.uint8)
+        assert (rows.shape, rows.dtype) == ((3, level.size[1], level.size[0]), np.uint8)
 
 
 @pytest.mark.parametrize(("size", "options"), [*CASES, ((2, 60), {}), ((2, 9), {"upsample": 2}), ((6, 60), {})])
@@ -82,11 +82,11 @@ def test_every_level_is_the_one_before_shrunk(shrink, size, options):
     p = plan(size, PROFILE, **options)
     pixels = waves(size)
     made = pyramid.Pyramid(pixels, p, shrink)
-    before = made.rows(0, 0, p.base[1])
+    before = made.rows(0, 0, p.base[1]).transpose(1, 2, 0)
     assert np.array_equal(before, pyramid.base(pixels, p))
     for index, level in enumerate(p.levels[1:], 1):
-        rows = made.rows(index, 0, level.size[1])
-        assert np.abs(rows - reference(before, level.size)).max() <= 0.52
+        rows = made.rows(index, 0, level.size[1]).transpose(1, 2, 0)
+        assert np.abs(rows - reference(before, level.size)).max() <= 0.5001
         before = rows
 
 
@@ -102,11 +102,11 @@ def test_any_order_and_any_split_give_the_same_rows(shrink, rng, size, options):
         height = p.levels[index].size[1]
         top = int(rng.integers(height))
         bottom = top + 1 + int(rng.integers(height - top))
-        assert np.array_equal(asked.rows(index, top, bottom), wanted[index][top:bottom])
+        assert np.array_equal(asked.rows(index, top, bottom), wanted[index][:, top:bottom])
     for index in range(len(p.levels)):  # a row at a time, upwards and down
         for order in (1, -1):
-            rows = [(y, asked.rows(index, y, y + 1)[0].copy()) for y in range(p.levels[index].size[1])[::order]]
-            assert all(np.array_equal(row, wanted[index][y]) for y, row in rows)
+            rows = [(y, asked.rows(index, y, y + 1)[:, 0].copy()) for y in range(p.levels[index].size[1])[::order]]
+            assert all(np.array_equal(row, wanted[index][:, y]) for y, row in rows)
 
 
 def test_the_first_level_is_never_whole_in_memory(shrink):

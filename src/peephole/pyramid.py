@@ -2,81 +2,157 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from .frame import Pixels
-from .planner import BAND, KEPT_BANDS, Plan, Size
+from .planner import BAND, Plan, Size
 
-INSIDE = 1 - 2**-22
-"""As far as ``part`` may reach; the next number of float32 but three below 1."""
+TOGETHER = 32
+"""Rows, or columns, of a level that are made by one matrix product."""
+NEEDED_AGAIN = 3
+"""Bands of the first level, the last one among them, that the next rows of the second may come from."""
 
-Shrink = Callable[[Pixels, NDArray[np.float32], NDArray[np.int64]], Pixels]
-"""``(1, h, w, 3)`` rows, the part of them to span, the shape to get → those rows; see `models.graphs`."""
+Planes = NDArray[np.uint8]
+"""(3, height, width): red, green, blue."""
+
+
+class Shrink(Protocol):
+    """The network graph that makes rows of a level; see `models.graphs.shrink`."""
+
+    def __call__(
+        self,
+        planes: Planes,
+        row_index: NDArray[np.int64],
+        row_weights: NDArray[np.float32],
+        column_index: NDArray[np.int64],
+        column_weights: NDArray[np.float32],
+        /,
+    ) -> NDArray[np.uint8]:
+        """Rows of one level, and which of them make which of the next, → those of the next."""
+        ...
 
 
 class Pyramid:
-    """All levels of a plan, made as they are asked for.
+    """All levels of a plan, made a band of rows at a time, from top to bottom.
 
-    The first level is never in memory as a whole unless it is the frame itself. Of each further level the rows up to
-    the last one asked for are there; they come from the level before, rounded to 8 bits, as they stream.
+    The first level is never in memory as a whole unless it is the frame itself. As soon as a band of it is there, so
+    are those of the further levels that it makes possible, so that none of it is made twice; each level comes from the
+    one before, rounded to 8 bits.
     """
 
     def __init__(self, pixels: Pixels, plan: Plan, shrink: Shrink) -> None:
         """Over a decoded frame, (height, width, 3) uint8 RGB."""
         self._source = resample(pixels, plan.shrunk)
-        self._sizes = [level.size for level in plan.levels]
+        self._size = plan.base
+        self._native = self._source.shape[1::-1] == plan.base
         self._shrink = shrink
-        self._bands: dict[int, Pixels] = {}
-        self._levels: dict[int, Pixels] = {}
-        self._done = [0] * len(self._sizes)
+        self._bands: dict[int, Planes] = {}
+        self._made = 0  # bands of the first level, counted from its top
+        sizes = [level.size for level in plan.levels]
+        self._below = [_Level(size, before, self._size[0]) for before, size in itertools.pairwise(sizes)]
 
-    def rows(self, level: int, top: int, bottom: int) -> Pixels:
-        """Rows of a level, (bottom - top, width, 3); a view where they lie together in memory."""
-        width, height = self._sizes[level]
-        if level:
-            while self._done[level] < bottom:
-                self._grow(level)
-            return self._levels[level][top:bottom]
-        if self._source.shape == (height, width, 3):
-            return self._source[top:bottom]
-        bands = [self._band(index) for index in range(top // BAND, (bottom - 1) // BAND + 1)]
-        joined = bands[0] if len(bands) == 1 else np.concatenate(bands)
-        start = top // BAND * BAND
-        return joined[top - start : bottom - start]
+    def rows(self, level: int, top: int, bottom: int) -> Planes:
+        """Rows of a level, (3, bottom - top, width); a view where they lie together in memory."""
+        while (self._below[level - 1].done if level else self._made * BAND) < bottom:
+            self._advance()
+        return self._below[level - 1].planes[:, top:bottom] if level else self._first(top, bottom)
 
-    def _band(self, index: int) -> Pixels:
-        if index not in self._bands:
-            for old in [key for key in self._bands if key <= index - KEPT_BANDS]:
-                del self._bands[old]
-            bottom = min((index + 1) * BAND, self._sizes[0][1])
-            self._bands[index] = resample_rows(self._source, self._sizes[0], index * BAND, bottom)
-        return self._bands[index]
+    def _first(self, top: int, bottom: int) -> Planes:
+        """Rows of the first level; of one that is not the frame itself only few bands are kept."""
+        if self._native:
+            return self._source[top:bottom].transpose(2, 0, 1)
+        wanted = range(top // BAND, (bottom - 1) // BAND + 1)
+        for old in [index for index in self._bands if index not in wanted and index < self._made - NEEDED_AGAIN]:
+            del self._bands[old]
+        for index in wanted:
+            if index not in self._bands:
+                self._bands[index] = self._band(index)
+        bands = [self._bands[index] for index in wanted]
+        joined = bands[0] if len(bands) == 1 else np.concatenate(bands, axis=1)
+        start = wanted[0] * BAND
+        return joined[:, top - start : bottom - start]
 
-    def _grow(self, level: int) -> None:
-        """Make the next `BAND` rows of a level from the one before."""
-        (width, height), (_, source_height) = self._sizes[level], self._sizes[level - 1]
-        if level not in self._levels:
-            self._levels[level] = np.empty((height, width, 3), np.uint8)
-        top = self._done[level]
-        bottom = min(top + BAND, height)
-        # Where the centres of the first and last row fall, in rows of the level before.
-        ratio = (source_height - 1) / max(height - 1, 1)
-        first, last = top * ratio, (bottom - 1) * ratio
-        low, high = math.floor(first), min(math.floor(last) + 2, source_height)
-        rows = self.rows(level - 1, low, high)
-        span = max(high - low - 1, 1)
-        # Inside: in float32 the position may step beyond the last pixel, and there ONNX shows black. A single column
-        # is the first one's, as in Transform.resize_aligned; ONNX would take the mean of both ends.
-        across = INSIDE if width > 1 else 0.0
-        part = np.array([0, (first - low) / span, 0, 0, 1, min((last - low) / span, INSIDE), across, 1], np.float32)
-        shape = np.array([1, bottom - top, width, 3], np.int64)
-        self._levels[level][top:bottom] = self._shrink(rows[None], part, shape)[0]
-        self._done[level] = bottom
+    def _band(self, index: int) -> Planes:
+        top = index * BAND
+        rows = resample_rows(self._source, self._size, top, min(top + BAND, self._size[1]))
+        return np.ascontiguousarray(rows.transpose(2, 0, 1))
+
+    def _advance(self) -> None:
+        """Make the next band of the first level, and what it makes possible of the others."""
+        if not self._native:
+            self._bands[self._made] = self._band(self._made)
+        self._made += 1
+        there = min(self._made * BAND, self._size[1])
+        for index, level in enumerate(self._below):
+            while (needed := level.needed()) and needed.stop <= there:
+                level.grow(self.rows(index, needed.start, needed.stop), self._shrink)
+            there = level.done
+
+
+class _Level:
+    """A level below the first, as far as it is made."""
+
+    def __init__(self, size: Size, before: Size, widest: int) -> None:
+        """Of a (width, height), from a level of the size ``before``; ``widest`` is the width of the first level."""
+        self.planes = np.empty((3, size[1], size[0]), np.uint8)
+        self._columns, self._rows = (_taps(*lengths) for lengths in zip(before, size, strict=True))
+        self._windows = 0  # of rows, that are made
+        # Of narrow levels more at once: a call costs as much as many pixels.
+        self._step = BAND // TOGETHER * (widest // size[0])
+
+    @property
+    def done(self) -> int:
+        """How many rows are made."""
+        return min(self._windows * TOGETHER, self.planes.shape[1])
+
+    def needed(self) -> range:
+        """The rows of the level before that the next ones come from; empty when all are there."""
+        index = self._rows.source[self._windows : self._windows + self._step]
+        return range(int(index[0, 0]), int(index[-1, -1]) + 1) if len(index) else range(0)
+
+    def grow(self, source: Planes, shrink: Shrink) -> None:
+        """Make the next rows from those that are `needed`."""
+        top, next_ = self.done, slice(self._windows, self._windows + self._step)
+        index = self._rows.source[next_]
+        made = shrink(source, index - index[0, 0], self._rows.weights[next_], *self._columns)
+        self._windows += len(index)
+        rows = made.reshape(3, len(index) * TOGETHER, -1)[:, : self.done - top, : self.planes.shape[2]]
+        self.planes[:, top : self.done] = rows
+
+
+class _Taps(NamedTuple):
+    """Linear interpolation along one axis as small matrix products: `TOGETHER` neighbours from a window of the source.
+
+    Two of a window's pixels have a weight in each; to multiply the others by zero is cheaper than to pick out the two.
+
+    Attributes:
+        source: the source's pixels of each window, (windows, k).
+        weights: (windows, k, `TOGETHER`), zero beyond the end of the axis.
+    """
+
+    source: NDArray[np.int64]
+    weights: NDArray[np.float32]
+
+
+def _taps(length: int, target: int) -> _Taps:
+    """From ``length`` pixels to ``target``, the centres of the first and last pixel kept, as dlib does it."""
+    ratio = (length - 1) / max(target - 1, 1)
+    at = np.arange(target)
+    positions = np.minimum(at * ratio, length - 1)
+    low = positions.astype(np.int64)
+    size = min(math.ceil((TOGETHER - 1) * ratio) + 2, length)
+    start = np.minimum(low[::TOGETHER], length - size)
+    window, place = at // TOGETHER, at % TOGETHER
+    weights = np.zeros((len(start), size, TOGETHER), np.float32)
+    weights[window, low - start[window], place] = 1 - (positions - low)
+    weights[window, np.minimum(low + 1, length - 1) - start[window], place] += positions - low
+    return _Taps(start[:, None] + np.arange(size), weights)
 
 
 def base(pixels: Pixels, plan: Plan) -> Pixels:

@@ -198,7 +198,7 @@ def by_hand(ours: Pipeline, picture: Picture, chosen: Plan) -> Picture:
     for index, level in enumerate(chosen.levels):
         (x, y), (width, height) = level.origin, level.size
         for row in range(height):
-            canvas[y + row, x : x + width] = pyramid.rows(index, row, row + 1)[0]
+            canvas[y + row, x : x + width] = pyramid.rows(index, row, row + 1)[:, 0].T
     return canvas
 
 

@@ -21,7 +21,6 @@ Open = Callable[[bytes], Session]
 
 MEAN = (122.5, 117.25, 104.0)
 WINDOW = dat.Window(80, 80, 0.3, 1.0)
-WHOLE = np.array([0, 0, 0, 0, 1, 1, 1, 1], np.float32)
 
 
 @pytest.fixture
@@ -221,100 +220,35 @@ def test_folding_leaves_the_network_as_it_was(rng: np.random.Generator):
 # -- the pyramid's resize ---------------------------------------------------------------------------------------
 
 
-def shrunk(pixels: NDArray[np.uint8], width: int, height: int) -> Array:
-    """Bilinear with the centres of the corner pixels kept, unrounded; a side of one pixel is the first pixel."""
-
-    def axis(length: int, target: int) -> tuple[NDArray[np.int64], NDArray[np.int64], Array]:
-        at = np.arange(target) * ((length - 1) / (target - 1)) if target > 1 else np.zeros(1)
-        low = np.minimum(np.floor(at).astype(np.int64), length - 1)
-        return low, np.minimum(low + 1, length - 1), at - low
-
-    top, bottom, y = axis(pixels.shape[0], height)
-    left, right, x = axis(pixels.shape[1], width)
-    data, x, y = pixels.astype(np.float64), x[None, :, None], y[:, None, None]
-    above = data[top][:, left] * (1 - x) + data[top][:, right] * x
-    below = data[bottom][:, left] * (1 - x) + data[bottom][:, right] * x
-    return above * (1 - y) + below * y
-
-
-def part(target: tuple[int, int], top: float = 0.0, bottom: float = 1.0) -> NDArray[np.float32]:
-    """What a picture of (width, height) spans, from row ``top`` to ``bottom``: starts of the axes, then their ends.
-
-    ONNX puts a side of one pixel in the middle between start and end, so to be the first pixel's it ends there.
-    """
-    return np.array([0, top, 0, 0, 1, bottom if target[1] > 1 else top, float(target[0] > 1), 1], np.float32)
-
-
 @pytest.fixture(scope="module")
 def shrink(tmp_path_factory: pytest.TempPathFactory) -> Session:
     path = tmp_path_factory.mktemp("shrink") / "shrink.onnx"
     path.write_bytes(graphs.mmod(detector(np.random.default_rng(1)))["shrink"])
-    return Session(path, threads=2)
+    return Session(path, threads=1)
 
 
-@pytest.mark.parametrize(
-    ("size", "target"),
-    [
-        ((512, 606), (426, 505)),
-        ((450, 341), (375, 284)),
-        ((7, 300), (5, 250)),
-        ((1536, 40), (1280, 33)),
-        ((6, 6), (5, 5)),
-        ((2, 2), (1, 1)),
-        ((2, 120), (1, 100)),
-        ((1, 1), (1, 1)),
-        ((1, 120), (1, 100)),
-        ((300, 1), (250, 1)),
-        ((5000, 2), (4166, 1)),
-    ],
-)
-def test_shrink_matches_the_reference(
-    rng: np.random.Generator, shrink: Session, size: tuple[int, int], target: tuple[int, int]
-):
-    pixels = noise(rng, size[1], size[0], 3)
-    found = shrink.run(pixels[None], part(target), np.array([1, target[1], target[0], 3]))
-    assert found.dtype == np.uint8
-    assert found.shape == (1, target[1], target[0], 3)
-    difference = found[0] - shrunk(pixels, *target)
-    # The positions are single precision, and in noise a pixel to the side is up to 255 grey values.
-    assert np.abs(difference).max() <= 0.5 + 255 * max(size) * 2**-23
-    if difference.size > 10_000:
-        assert abs(difference.mean()) < 0.02
+def test_shrink_makes_what_the_windows_and_their_weights_say(rng: np.random.Generator, shrink: Session):
+    pixels = noise(rng, 9, 14, 3)
+    row_index, column_index = np.array([[0, 1, 2], [4, 5, 8]]), np.array([[3, 4], [0, 13], [7, 7]])
+    # Not more than 255 together, but for one that is clipped, and one below 0.
+    row_weights = rng.uniform(0, 1 / 3, (2, 3, 4)).astype(np.float32)
+    column_weights = rng.uniform(0, 0.5, (3, 2, 5)).astype(np.float32)
+    column_weights[0, :, 0], column_weights[1, :, 1] = 40.0, -1.0
+    found = shrink.run(pixels.transpose(2, 0, 1), row_index, row_weights, column_index, column_weights)
+    assert (found.shape, found.dtype) == ((3, 2, 4, 3, 5), np.uint8)
+    for channel, s, n, window, m in np.ndindex(found.shape):
+        block = pixels[row_index[s]][:, column_index[window], channel].astype(np.float64)
+        wanted = row_weights[s, :, n].astype(np.float64) @ block @ column_weights[window, :, m].astype(np.float64)
+        assert abs(found[channel, s, n, window, m] - np.clip(wanted, 0, 255)) <= 0.5 + 1e-3
 
 
-def test_shrink_matches_the_reference_on_portraits(shrink: Session, eileen: Frame, grace: Frame):
-    for frame in (eileen, grace):
-        width, height = frame.width * 5 // 6, frame.height * 5 // 6
-        found = shrink.run(frame.pixels[None], WHOLE, np.array([1, height, width, 3]))[0]
-        difference = found - shrunk(frame.pixels, width, height)
-        assert np.abs(difference).max() <= 0.5 + 5e-3
-        assert abs(difference.mean()) < 0.02
-
-
-@pytest.mark.parametrize("size", [(90, 606), (300, 341), (7, 300), (2, 700), (40, 2000), (5, 6), (120, 2), (1, 3)])
-def test_bands_are_rows_of_the_whole_picture(rng: np.random.Generator, shrink: Session, size: tuple[int, int]):
-    pixels = noise(rng, size[1], size[0], 3)
-    width, height = max(1, size[0] * 5 // 6), max(1, size[1] * 5 // 6)
-    wanted = shrunk(pixels, width, height)
-    ratio = (size[1] - 1) / (height - 1) if height > 1 else 0.0
-    for _ in range(12):
-        top = int(rng.integers(height))
-        bottom = int(rng.integers(top, min(top + 100, height))) + 1
-        # The rows that are needed, and a few more that must not matter.
-        low = max(0, int(np.floor(top * ratio)) - int(rng.integers(3)))
-        high = min(size[1], int(np.floor((bottom - 1) * ratio)) + 2 + int(rng.integers(3)))
-        span = max(high - low - 1, 1)
-        first, last = (top * ratio - low) / span, ((bottom - 1) * ratio - low) / span
-        roi = np.array([0, first, 0, 0, 1, last, float(width > 1), 1], np.float32)
-        found = shrink.run(pixels[None, low:high], roi, np.array([1, bottom - top, width, 3]))
-        difference = found[0] - wanted[top:bottom]
-        assert np.abs(difference).max() <= 0.5 + 255 * max(width, 110) * 2**-22
-
-
-def test_shrink_keeps_the_extremes(shrink: Session):
-    for value in (0, 255):
-        pixels = np.full((1, 30, 40, 3), value, np.uint8)
-        assert (shrink.run(pixels, WHOLE, np.array([1, 25, 33, 3])) == value).all()
+def test_shrink_rounds_to_the_nearest_and_keeps_the_extremes(shrink: Session):
+    one = np.ones((1, 1, 1), np.float32)
+    for value in (0, 1, 254, 255):
+        pixels = np.full((3, 4, 6), value, np.uint8)
+        for factor, wanted in ((1.0, value), (0.9985, value), (0.5, round(value / 2))):
+            found = shrink.run(pixels, np.array([[2]]), one * np.float32(factor), np.array([[5]]), one)
+            assert (found == wanted).all()
 
 
 # -- the recognizer ---------------------------------------------------------------------------------------------

@@ -69,7 +69,8 @@ class Mmod:
         prepared = store.prepare(store.MMOD)
         self._stem = runtime.open(prepared.graphs["stem"])
         self._tail = runtime.open(prepared.graphs["tail"])
-        self._shrink = Session(prepared.graphs["shrink"], threads=runtime.threads)
+        # In one thread: to wake a second one takes as long as it saves in products this short.
+        self._shrink = Session(prepared.graphs["shrink"], threads=1)
         window = dat.read_network(prepared.source.read_bytes()).window
         assert window is not None  # noqa: S101 - graphs.mmod has seen it
         self.window = window
@@ -149,10 +150,8 @@ class _Canvas:
             x0, y0 = max(x - level.origin[0], 0), max(y - level.origin[1], 0)
             x1, y1 = min(x + width - level.origin[0], level.size[0]), min(y + height - level.origin[1], level.size[1])
             if x0 < x1 and y0 < y1:
-                rows = self._pyramid.rows(index, y0, y1)[:, x0:x1]
                 there = self._strip[:, y0 + level.origin[1] - y :, x0 + level.origin[0] - x :]
-                for channel in range(3):
-                    there[channel, : y1 - y0, : x1 - x0] = rows[:, :, channel]
+                there[:, : y1 - y0, : x1 - x0] = self._pyramid.rows(index, y0, y1)[:, :, x0:x1]
         return self._strip
 
 
