@@ -13,6 +13,8 @@ machine disturb less: where it and the ratio disagree, the machine was busy, or 
 3. Against float32 matrix products of 2048x2048 in numpy: the plan's operations at that rate are the time that the
    processor needs at least. The arithmetic of halos and of the canvas's empty parts is not in these operations.
 4. Streamed (the planner's largest tiling) against all at once.
+5. The networks in OpenVINO, where it is installed, against the same float32 matrix products: bfloat16, where the
+   processor has it, and float32. The operations are as in 3; the pyramid stays ONNX Runtime's.
 
 Last, a profile: where a streamed detection's seconds go, and the rate of each network.
 """
@@ -79,6 +81,30 @@ def compare(what: str, ours: Callable[[], Times], other: Callable[[], Times], ru
     spread = f"{min(ratios):.3g} .. {max(ratios):.3g}"
     print(f"{what:44} {mine:8.4f} {theirs:8.4f} {row['ratio']:7.3f} {row['cpu_ratio']:7.3f}   {spread}", flush=True)
     return row
+
+
+def openvino_rows(frame: Any, plan: Any, multiply: Callable[[], Times]) -> dict[str, dict[str, Any]]:
+    """OpenVINO against matrix products, by precision; without those that cannot be had here."""
+    from peephole.detectors import open_detector
+    from peephole.errors import UsageError
+    from peephole.models.session import Runtime
+
+    found = {}
+    for precision in ("bfloat16", "float32"):
+        what = f"native, OpenVINO {precision}: matrix products"
+        try:
+            detector = open_detector("mmod", Runtime("openvino", precision))
+        except UsageError as error:
+            print(f"{what}: left out, {error}", flush=True)
+            continue
+
+        def scan(detector: Any = detector) -> object:
+            return list(detector.scan(frame, plan, 0.0))
+
+        for _ in range(2):
+            scan()
+        found[precision] = compare(what, lambda scan=scan: times(scan), multiply, 9)
+    return found
 
 
 @contextmanager
@@ -198,6 +224,11 @@ def main() -> None:
     verdicts.append(("time / (operations / rate of matrix products)", 1 / rows[-1]["ratio"], 1.2, False))
     rows.append(compare("native: not streamed", lambda: times(scan(native)), lambda: times(scan(whole)), 9))
     verdicts.append(("streamed / unstreamed time", 1 / rows[-1]["ratio"], 1.1, False))
+    in_openvino = openvino_rows(frame, native, multiply)
+    rows += in_openvino.values()
+    if "bfloat16" in in_openvino:
+        what = "bfloat16: time / (operations / rate of float32 matrix products)"
+        verdicts.append((what, 1 / in_openvino["bfloat16"]["ratio"], 0.75, False))
     if not options.skip_dlib:
         wheel = open_detector("dlib-cnn")
         for what, plan, scale, bar in (

@@ -91,7 +91,7 @@ class Pyramid:
         there = min(self._made * BAND, self._size[1])
         for index, level in enumerate(self._below):
             while (needed := level.needed()) and needed.stop <= there:
-                level.grow(self.rows(index, needed.start, needed.stop), self._shrink)
+                level.grow(self.rows(index, needed.start, needed.stop), needed.start, self._shrink)
             there = level.done
 
 
@@ -101,29 +101,28 @@ class _Level:
     def __init__(self, size: Size, before: Size, widest: int) -> None:
         """Of a (width, height), from a level of the size ``before``; ``widest`` is the width of the first level."""
         self.planes = np.empty((3, size[1], size[0]), np.uint8)
-        self._columns, self._rows = (_taps(*lengths) for lengths in zip(before, size, strict=True))
-        self._windows = 0  # of rows, that are made
+        self.done = 0
+        self._before = before
+        self._columns = _taps(before[0], size[0])
         # Of narrow levels more at once: a call costs as much as many pixels.
-        self._step = BAND // TOGETHER * (widest // size[0])
-
-    @property
-    def done(self) -> int:
-        """How many rows are made."""
-        return min(self._windows * TOGETHER, self.planes.shape[1])
+        self._step = BAND * (widest // size[0])
 
     def needed(self) -> range:
         """The rows of the level before that the next ones come from; empty when all are there."""
-        index = self._rows.source[self._windows : self._windows + self._step]
-        return range(int(index[0, 0]), int(index[-1, -1]) + 1) if len(index) else range(0)
+        height, end = self.planes.shape[1], min(self.done + self._step, self.planes.shape[1])
+        if self.done == height:
+            return range(0)
+        ratio = _ratio(self._before[1], height)
+        return range(math.floor(self.done * ratio), min(math.floor((end - 1) * ratio) + 2, self._before[1]))
 
-    def grow(self, source: Planes, shrink: Shrink) -> None:
-        """Make the next rows from those that are `needed`."""
-        top, next_ = self.done, slice(self._windows, self._windows + self._step)
-        index = self._rows.source[next_]
-        made = shrink(source, index - index[0, 0], self._rows.weights[next_], *self._columns)
-        self._windows += len(index)
-        rows = made.reshape(3, len(index) * TOGETHER, -1)[:, : self.done - top, : self.planes.shape[2]]
-        self.planes[:, top : self.done] = rows
+    def grow(self, source: Planes, first: int, shrink: Shrink) -> None:
+        """Make the next rows from those that are `needed`, which begin with the row ``first``."""
+        _, height, width = self.planes.shape
+        end = min(self.done + self._step, height)
+        rows = _taps(self._before[1], height, self.done, end, first)
+        made = shrink(source, *rows, *self._columns)
+        self.planes[:, self.done : end] = made.reshape(3, len(rows.source) * TOGETHER, -1)[:, : end - self.done, :width]
+        self.done = end
 
 
 class _Taps(NamedTuple):
@@ -133,26 +132,35 @@ class _Taps(NamedTuple):
 
     Attributes:
         source: the source's pixels of each window, (windows, k).
-        weights: (windows, k, `TOGETHER`), zero beyond the end of the axis.
+        weights: (windows, k, `TOGETHER`), zero beyond the last pixel.
     """
 
     source: NDArray[np.int64]
     weights: NDArray[np.float32]
 
 
-def _taps(length: int, target: int) -> _Taps:
-    """From ``length`` pixels to ``target``, the centres of the first and last pixel kept, as dlib does it."""
-    ratio = (length - 1) / max(target - 1, 1)
-    at = np.arange(target)
-    positions = np.minimum(at * ratio, length - 1)
+def _taps(length: int, target: int, start: int = 0, end: int | None = None, first: int = 0) -> _Taps:
+    """From ``length`` pixels to ``target``, the centres of the first and last pixel kept, as dlib does it.
+
+    Only the target's pixels from ``start`` to ``end``, from a part of the source that begins with the pixel ``first``.
+    """
+    ratio = _ratio(length, target)
+    positions = np.arange(start, target if end is None else end) * ratio
     low = positions.astype(np.int64)
-    size = min(math.ceil((TOGETHER - 1) * ratio) + 2, length)
-    start = np.minimum(low[::TOGETHER], length - size)
-    window, place = at // TOGETHER, at % TOGETHER
-    weights = np.zeros((len(start), size, TOGETHER), np.float32)
-    weights[window, low - start[window], place] = 1 - (positions - low)
-    weights[window, np.minimum(low + 1, length - 1) - start[window], place] += positions - low
-    return _Taps(start[:, None] + np.arange(size), weights)
+    after = positions - low
+    high = np.minimum(low + 1, length - 1)
+    size = min(math.ceil((TOGETHER - 1) * ratio) + 2, int(high[-1]) - first + 1)
+    left = np.minimum(low[::TOGETHER] - first, high[-1] - first + 1 - size)
+    window, place = np.divmod(np.arange(len(positions)), TOGETHER)
+    weights = np.zeros((len(left), size, TOGETHER), np.float32)
+    weights[window, low - first - left[window], place] = 1 - after
+    weights[window, high - first - left[window], place] += after
+    return _Taps(left[:, None] + np.arange(size), weights)
+
+
+def _ratio(length: int, target: int) -> float:
+    """Pixels of the source from one pixel of the target to the next."""
+    return (length - 1) / max(target - 1, 1)
 
 
 def base(pixels: Pixels, plan: Plan) -> Pixels:
