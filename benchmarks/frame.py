@@ -38,7 +38,7 @@ from speed import Times, compare, median_times
 PHOTOS = 12
 CHIPS = 8
 MEGAPIXELS = (0.5, 1, 2, 5, 10, 20, 50)
-AT_LEAST = 4.0
+AT_LEAST = 2.0
 """Megapixels that a size looks at in one round."""
 NETWORKS = ("stem", "tail", "embed network")
 PYRAMID = ("pyramid: its session", "pyramid: around it")

@@ -74,6 +74,8 @@ TILINGS = (
 """From the fastest to the smallest; few, so that buffers are reused. A taller window of the tail has less halo."""
 MOST_BUFFERS = 39e6
 """Bytes of buffers beyond which a smaller tiling is taken even where there is room: they would buy little speed."""
+MODEST = 0.7
+"""More than that is taken beside a large frame, as far as this share of the frame's own bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +262,8 @@ def plan(
             needs = [(each, max(transient, encoded + _bytes(profile, made, each))) for each in tilings]
             least = min(least, *(need for _, need in needs))
             fitting = [(each, need) for each, need in needs if room is None or need <= room]
-            modest = [(each, need) for each, need in fitting if _buffers(profile, made, each) <= MOST_BUFFERS]
+            most = max(MOST_BUFFERS, MODEST * FRAME_BYTES_PER_PIXEL * _area(_reduced(frame, reduction)))
+            modest = [(each, need) for each, need in fitting if _buffers(profile, made, each) <= most]
             fitting = modest or fitting[-1:]
             if fitting or max(made.base) * COARSER < profile.smallest_face:
                 break
