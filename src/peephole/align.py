@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +11,26 @@ from PIL import Image
 
 from .faces import Faces
 from .frame import Frame, Pixels
-from .geometry import Points, Transform, round_boxes
+from .geometry import Boxes, Points, Transform, round_boxes
 from .models import store
+
+Kind = Literal["dlib", "arcface"]
+"""Which five landmarks: dlib's (see `Landmarker`), or both pupils, the tip of the nose and the corners of the mouth,
+what lies on the left of the picture first, as ArcFace and YuNet have them."""
+ARCFACE = np.array([(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)])
+"""Where ArcFace's landmarks lie on a chip of 112 x 112 (insightface's ``arcface_src``, OpenCV's ``alignCrop``)."""
+ARCFACE_SIDE = 112
+DLIB_ON_ARCFACE = np.array([(37.6, 54.2), (72.9, 53.8), (55.7, 80.8)])
+"""Where dlib's landmarks lie on such a chip: the middle of the left eye's corners, of the right eye's, and the nose.
+
+Measured: the medians over 2,634 portraits aligned by YuNet's landmarks, on two sets that agree to 0.2 pixels. dlib
+marks the base of the nose and not its tip, and corners lie lower than pupils, so these are not ArcFace's points.
+"""
+SQUARE = 0.92
+"""Side of the square that dlib's detector draws around a face, in square roots of the area of YuNet's box.
+
+Measured like `DLIB_ON_ARCFACE`: 0.920 and 0.917 on the two sets; the centres agree to 3 % of the height.
+"""
 
 
 class Landmarker:
@@ -20,6 +39,8 @@ class Landmarker:
     The order is dlib's: the outer and inner corner of the eye on the right of the picture, the outer and inner
     corner of the eye on its left, the nose.
     """
+
+    landmarks: Kind = "dlib"
 
     def __init__(self) -> None:
         import dlib
@@ -39,6 +60,36 @@ class Landmarker:
             # dlib names a pixel by its index, so its centre is half a pixel further.
             found[index] = [(part.x + 0.5, part.y + 0.5) for part in shape.parts()]
         return frame.to_native.points(found)
+
+
+def squares(boxes: Boxes) -> Boxes:
+    """Boxes around faces from forehead to chin, as YuNet draws them, as the squares that dlib's landmarker expects."""
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2.0
+    half = SQUARE * np.sqrt((boxes[:, 2:] - boxes[:, :2]).clip(0.0).prod(1, keepdims=True)) / 2.0
+    return np.concatenate([centres - half, centres + half], axis=1)
+
+
+def matched(faces: Faces, kind: Kind, wanted: Kind, template: Points) -> tuple[Points, Points]:
+    """Which points of the faces to match with which of the template: (n, points, 2) and (points, 2).
+
+    All five where the faces' landmarks are those that the template is made for. Of dlib's, for a template of ArcFace's,
+    the middles of the eyes and the nose; see `DLIB_ON_ARCFACE`.
+
+    Raises:
+        ValueError: the faces have no landmarks, or ArcFace's where the template is made for dlib's.
+    """
+    landmarks = faces.landmarks
+    if landmarks is None:
+        raise ValueError("there are no landmarks to align by")
+    if kind == wanted:
+        return landmarks, template
+    if wanted != "arcface":
+        raise ValueError(f"a template for {wanted} landmarks does not fit those of {kind}")
+    eyes_and_nose = np.stack(
+        [landmarks[:, 2:4].mean(1), landmarks[:, 0:2].mean(1), landmarks[:, 4]],
+        axis=1,
+    )
+    return eyes_and_nose, Transform.similarity(ARCFACE, template).points(DLIB_ON_ARCFACE)
 
 
 def cut_chips(frame: Frame, landmarks: NDArray[np.float64], template: Points, side: int) -> Pixels:

@@ -104,11 +104,11 @@ print([profile(name).name for name in DETECTORS])
 print(sorted({"dlib", "onnx", "onnxruntime", "face_recognition_models"} & set(sys.modules)))
 """
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
-    assert ran.stdout == "['mmod', 'dlib-cnn', 'dlib-hog']\n[]\n"
+    assert ran.stdout == "['mmod', 'yunet', 'dlib-cnn', 'dlib-hog']\n[]\n"
 
 
 @pytest.mark.parametrize("ask", [profile, open_detector])
 @pytest.mark.parametrize("name", ["", "cnn", "MMOD", "dlib"])
 def test_an_unknown_name_lists_the_choices(ask, name: str):
-    with pytest.raises(UsageError, match=f"no detector {name!r}; choose one of mmod, dlib-cnn, dlib-hog"):
+    with pytest.raises(UsageError, match=f"no detector {name!r}; choose one of mmod, yunet, dlib-cnn, dlib-hog"):
         ask(name)

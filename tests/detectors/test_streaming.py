@@ -48,7 +48,7 @@ def scene(head: Image.Image, size: tuple[int, int], seed: int = 3) -> Picture:
 def seen(detector: Mmod, picture: Picture, chosen: Plan, threshold: float) -> list[tuple[float, ...]]:
     """Every candidate as (level, left, top, right, bottom, score), sorted by its place."""
     found = []
-    for index, (_, boxes, scores) in enumerate(detector.scan(picture, chosen, threshold)):
+    for index, (_, boxes, scores, _) in enumerate(detector.scan(picture, chosen, threshold)):
         found += [(index, *box, score) for box, score in zip(boxes.tolist(), scores.tolist(), strict=True)]
     return sorted(found)
 
@@ -56,8 +56,8 @@ def seen(detector: Mmod, picture: Picture, chosen: Plan, threshold: float) -> li
 def kept(detector: Mmod, picture: Picture, chosen: Plan, threshold: float) -> list[tuple[float, ...]]:
     """The native boxes that are left after suppression, sorted."""
     candidates = list(detector.scan(picture, chosen, threshold))
-    boxes = np.concatenate([level.to_native.boxes(boxes) for level, boxes, _ in candidates])
-    scores = np.concatenate([scores for _, _, scores in candidates])
+    boxes = np.concatenate([each.level.to_native.boxes(each.boxes) for each in candidates])
+    scores = np.concatenate([each.confidence for each in candidates])
     return sorted(map(tuple, boxes[suppress(boxes, scores, detector.nms_overlap, detector.nms_covered)].tolist()))
 
 

@@ -137,3 +137,15 @@ def test_bfloat16_is_near_and_needs_openvino(random_pixels):
 def test_what_there_is_not_is_refused_by_name(name, precision):
     with pytest.raises(UsageError, match=r"there is no (runtime 'tensorrt'|precision 'int4'); choose one of"):
         Runtime(name, precision)
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_all_outputs_come_in_the_graphs_order(random_pixels, runtime):
+    pytest.importorskip(runtime)
+    stem = Runtime(runtime).open(store.prepare(store.YUNET).graphs["stem"])
+    pixels = random_pixels[:, :1, :64, :144]
+    features, maxima, quarter = stem.run_all(pixels)
+    assert (features.shape, maxima.shape) == ((1, 64, 8, 6), (1, 64, 4, 3))
+    assert (quarter.shape, quarter.dtype) == ((1, 16, 12, 3), np.uint8)
+    np.testing.assert_array_equal(maxima, features.reshape(1, 64, 4, 2, 3, 2).max((3, 5)))
+    np.testing.assert_array_equal(stem.run(pixels), features)

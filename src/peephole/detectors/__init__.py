@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UsageError
 from ..frame import Pixels
-from ..geometry import Boxes
+from ..geometry import Boxes, Points
 from ..models.session import ONNXRUNTIME, Runtime
 from ..planner import Level, Plan, Profile
 
-Candidates = tuple[Level, Boxes, NDArray[np.float64]]
-"""A level, boxes in its own pixels, (n, 4), and their confidence, (n,)."""
+LandmarkKind = Literal["none", "arcface"]
+"""Which landmarks a detector finds. ArcFace's five: right eye, left eye, tip of the nose, right and left corner of the
+mouth, as the person has them; so the right eye is left in the picture."""
+
+
+class Candidates(NamedTuple):
+    """What was found on a level, in the level's own pixels.
+
+    Attributes:
+        level: the plan's.
+        boxes: (n, 4).
+        confidence: (n,), in the detector's own unit.
+        landmarks: (n, 5, 2) x, y, of the detector's kind; None where it finds none.
+    """
+
+    level: Level
+    boxes: Boxes
+    confidence: NDArray[np.float64]
+    landmarks: Points | None = None
 
 
 class Detector(Protocol):
@@ -37,6 +54,11 @@ class Detector(Protocol):
         ...
 
     @property
+    def landmarks(self) -> LandmarkKind:
+        """Which landmarks come with the boxes."""
+        ...
+
+    @property
     def models(self) -> dict[str, str]:
         """SHA-256 of every model file in use, by name."""
         ...
@@ -52,11 +74,13 @@ class Detector(Protocol):
         ...
 
 
-DETECTORS = ("mmod", "dlib-cnn", "dlib-hog")
+DETECTORS = ("mmod", "yunet", "dlib-cnn", "dlib-hog")
+OWN_FILE = "yunet:"
+"""With the path of an ONNX file behind it, also a detector's name."""
 
 
 def profile(name: str) -> Profile:
-    """A detector's profile, without loading its model.
+    """A detector's profile, without loading its model; for the name see `open_detector`.
 
     Raises:
         UsageError: there is no such detector.
@@ -65,18 +89,22 @@ def profile(name: str) -> Profile:
         from .mmod import PROFILE
 
         return PROFILE
+    if name == "yunet" or (name.startswith(OWN_FILE) and name != OWN_FILE):
+        from .yunet import PROFILE
+
+        return PROFILE
     if name in DETECTORS:
         from .reference import PROFILES
 
         return PROFILES[name]
-    raise UsageError(f"there is no detector {name!r}; choose one of {', '.join(DETECTORS)}")
+    raise UsageError(f"there is no detector {name!r}; choose one of {', '.join(DETECTORS)}, {OWN_FILE}FILE")
 
 
 def open_detector(name: str, runtime: Runtime = ONNXRUNTIME) -> Detector:
     """Load a detector by name.
 
     Args:
-        name: one of `DETECTORS`.
+        name: one of `DETECTORS`, or "yunet:" and the path of an ONNX file with a YuNet in it.
         runtime: what runs it; dlib's own code takes no notice.
 
     Raises:
@@ -88,6 +116,10 @@ def open_detector(name: str, runtime: Runtime = ONNXRUNTIME) -> Detector:
         from .mmod import Mmod
 
         return Mmod(runtime)
+    if name.startswith("yunet"):
+        from .yunet import Yunet
+
+        return Yunet(name.removeprefix(OWN_FILE) if name != "yunet" else None, runtime)
     from . import reference
 
     return reference.DlibCnn() if name == "dlib-cnn" else reference.DlibHog()

@@ -15,7 +15,7 @@ from ..models import dat, store
 from ..models.session import ONNXRUNTIME, Runtime, Session
 from ..planner import Canvas, Level, Plan, Profile, Streaming
 from ..pyramid import Pyramid
-from . import Candidates
+from . import Candidates, LandmarkKind
 
 STRIDE = 8
 FIRST_CENTRE = 14
@@ -58,6 +58,7 @@ class Mmod:
     """The detector of dlib's ``mmod_human_face_detector.dat``: score threshold 0, one square window."""
 
     profile = PROFILE
+    landmarks: LandmarkKind = "none"
 
     def __init__(self, runtime: Runtime = ONNXRUNTIME) -> None:
         """Load it into a runtime; the pyramid is always ONNX Runtime's.
@@ -93,7 +94,7 @@ class Mmod:
         for index, level in enumerate(plan.levels):
             own = owner == index
             middle = centres[own] - level.origin
-            yield level, np.concatenate([middle - half, middle + half], axis=1), confidence[own]
+            yield Candidates(level, np.concatenate([middle - half, middle + half], axis=1), confidence[own])
 
     def _scores(
         self, canvas: _Canvas, plan: Plan, min_confidence: float

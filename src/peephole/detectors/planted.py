@@ -9,7 +9,7 @@ import numpy as np
 from ..frame import Pixels
 from ..geometry import Boxes
 from ..planner import Plan, Profile
-from . import Candidates, mmod
+from . import Candidates, LandmarkKind, mmod
 
 
 class Planted:
@@ -18,6 +18,7 @@ class Planted:
     profile: Profile = mmod.PROFILE
     nms_overlap = 1.0
     nms_covered = 1.0
+    landmarks: LandmarkKind = "none"
 
     def __init__(self, boxes: Boxes, levels: Sequence[int]) -> None:
         """Plant boxes, (n, 4) native pixels; ``levels`` says from which level each is reported."""
@@ -29,4 +30,4 @@ class Planted:
         for index, level in enumerate(plan.levels):
             own = self._boxes[self._levels % len(plan.levels) == index]
             own = own[: len(own) if min_confidence < 1 else 0]
-            yield level, level.to_native.inverse().boxes(own), np.ones(len(own))
+            yield Candidates(level, level.to_native.inverse().boxes(own), np.ones(len(own)))

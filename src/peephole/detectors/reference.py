@@ -12,7 +12,7 @@ from .. import pyramid
 from ..frame import Pixels
 from ..models import store
 from ..planner import Plan, Profile
-from . import Candidates, mmod
+from . import Candidates, LandmarkKind, mmod
 
 PYRAMID_AREA = 1 / (1 - (5 / 6) ** 2)
 """Pixels of all levels for each pixel of the first: both shrink by 5/6 a level."""
@@ -49,6 +49,7 @@ class _Dlib(ABC):
 
     nms_overlap = 1.0  # dlib has suppressed already
     nms_covered = 1.0
+    landmarks: LandmarkKind = "none"
 
     @abstractmethod
     def find(self, pixels: Pixels, min_confidence: float) -> list[tuple[Any, float]]:
@@ -61,7 +62,7 @@ class _Dlib(ABC):
         # dlib's rectangles include their last row and column; ours end behind them.
         boxes = [(rect.left(), rect.top(), rect.right() + 1, rect.bottom() + 1) for rect, _ in kept]
         confidence = np.array([score for _, score in kept], np.float64)
-        yield plan.levels[0], np.array(boxes, np.float64).reshape(-1, 4), confidence
+        yield Candidates(plan.levels[0], np.array(boxes, np.float64).reshape(-1, 4), confidence)
 
 
 class DlibCnn(_Dlib):

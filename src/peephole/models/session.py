@@ -35,10 +35,14 @@ PRECISIONS = ("float32", "bfloat16")
 
 
 class Runnable(Protocol):
-    """A graph with one output."""
+    """An opened graph."""
 
     def run(self, *data: NDArray[Any]) -> NDArray[Any]:
-        """The graph's inputs in its own order → its output."""
+        """The graph's inputs in its own order → its first output."""
+        ...
+
+    def run_all(self, *data: NDArray[Any]) -> list[NDArray[Any]]:
+        """The graph's inputs in its own order → all its outputs, likewise."""
         ...
 
 
@@ -80,7 +84,7 @@ ONNXRUNTIME = Runtime()
 
 
 class OpenVinoSession:
-    """One ONNX graph with one output, in OpenVINO on the CPU; compiled anew for each shape, of which few are kept."""
+    """One ONNX graph, in OpenVINO on the CPU; compiled anew for each shape, of which few are kept."""
 
     KEPT = 4
 
@@ -107,6 +111,10 @@ class OpenVinoSession:
 
     def run(self, *data: NDArray[Any]) -> NDArray[Any]:
         """See `Session.run`."""
+        return self.run_all(*data)[0]
+
+    def run_all(self, *data: NDArray[Any]) -> list[NDArray[Any]]:
+        """See `Session.run_all`."""
         shapes = tuple(array.shape for array in data)
         try:
             if shapes not in self._compiled:
@@ -119,12 +127,11 @@ class OpenVinoSession:
             request.infer(dict(enumerate(data)), share_inputs=True)
         except RuntimeError as error:
             raise _translated(error, f"OpenVINO cannot run {self._path}") from error
-        output: NDArray[Any] = request.get_output_tensor(0).data.copy()
-        return output
+        return [request.get_output_tensor(index).data.copy() for index in range(len(self._model.outputs))]
 
 
 class Session:
-    """One ONNX graph with one output, in ONNX Runtime on the CPU."""
+    """One ONNX graph, in ONNX Runtime on the CPU."""
 
     def __init__(self, path: Path, *, threads: int | None = None) -> None:
         """Open a graph.
@@ -157,18 +164,22 @@ class Session:
         self._inputs: list[str] = [each.name for each in self._session.get_inputs()]
 
     def run(self, *data: NDArray[Any]) -> NDArray[Any]:
-        """The graph's inputs in its own order → its output.
+        """The graph's inputs in its own order → its first output.
 
         Raises:
             OutOfMemory: there is no memory for what comes between input and output.
             ModelDamaged: the graph does not run on them.
         """
+        return self.run_all(*data)[0]
+
+    def run_all(self, *data: NDArray[Any]) -> list[NDArray[Any]]:
+        """The graph's inputs in its own order → all its outputs, likewise; see `run`."""
         named = dict(zip(self._inputs, data, strict=True))
         try:
-            output: NDArray[Any] = self._session.run(None, named)[0]
+            outputs: list[NDArray[Any]] = self._session.run(None, named)
         except Exception as error:
             raise _translated(error, f"ONNX Runtime cannot run {self._path}") from error
-        return output
+        return outputs
 
 
 _NO_MEMORY = ("failed to allocate memory", "bad_alloc", "bad allocation", "out of memory")

