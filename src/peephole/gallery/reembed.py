@@ -1,0 +1,46 @@
+"""Embeddings by another model, from the stored crops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .records import StoredFace
+from .store import Gallery
+
+BATCH = 16
+"""Faces at a time: each batch is stored before the next begins, so that a killed run loses no more than one."""
+
+Cut = Callable[[StoredFace], NDArray[np.uint8]]
+"""A stored face → the chip that the recognizer takes."""
+
+Embed = Callable[[Sequence[NDArray[np.uint8]]], NDArray[np.floating[Any]]]
+"""n chips → (n, d) vectors."""
+
+
+def reembed(gallery: Gallery, model: str, embed: Embed, cut: Cut, *, batch: int = BATCH) -> Iterator[tuple[int, int]]:
+    """Embed every face that lacks an embedding of a model; begun again, it goes on where it ended.
+
+    Embeddings by other models stay until `Gallery.prune`, so that going back to one costs nothing.
+
+    Args:
+        gallery: whose faces.
+        model: SHA-256 of the recognizer's weights.
+        embed, cut: the recognizer's way from a stored face to its vector; what they raise ends the run.
+        batch: faces at a time.
+
+    Yields:
+        How many are done and how many there are to do, at the start and after each batch. Faces that another process
+        adds meanwhile are done as well.
+    """
+    done, left = 0, gallery.missing_count(model)
+    yield done, left
+    while left:
+        faces = gallery.missing(model, limit=batch)
+        vectors = embed([cut(face) for face in faces])
+        gallery.put_embeddings(model, zip((face.id for face in faces), vectors, strict=True))
+        done, left = done + len(faces), gallery.missing_count(model)
+        yield done, done + left

@@ -1,0 +1,122 @@
+"""After a change of model: every face is embedded from its crop, once, also when killed between."""
+
+import io
+import signal
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from peephole.errors import GalleryModelMismatch
+from peephole.gallery import Gallery, reembed
+
+A, B = "a" * 64, "b" * 64
+
+
+def cut(face):
+    with Image.open(io.BytesIO(face.crop)) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def embed(chips):
+    return np.stack([chip.mean((0, 1)) / 255 for chip in chips])
+
+
+@pytest.fixture
+def full(gallery, photo, vector):
+    """Photos, a correction, unknown and ignored faces, all seen by model A, some by B."""
+    for number in range(5):
+        gallery.add_photo("Anna", photo(number), {A: vector(number)})
+    gallery.add_photo("Ben", photo(5), {A: vector(5), B: np.array([1, 2, 3])})
+    gallery.reject("Anna", photo(6), {A: vector(6)})
+    gallery.add_unknown(photo(7), {A: vector(7)})
+    gallery.ignore_group(gallery.add_unknown(photo(8), {A: vector(8)}).group)
+    return gallery
+
+
+def test_every_face_gets_the_vector_of_its_crop(full, photo):
+    with pytest.raises(GalleryModelMismatch):
+        full.known(B)
+    assert list(reembed(full, B, embed, cut, batch=3)) == [(0, 8), (3, 8), (6, 8), (8, 8)]
+    known = full.known(B)
+    wanted = [embed([cut(photo(number))])[0] for number in range(9)]
+    wanted[5] = np.array([1, 2, 3])  # was there already
+    assert known.names == (*["Anna"] * 5, "Ben", "group-2")
+    np.testing.assert_array_equal(known.embeddings, np.float32([*wanted[:6], wanted[8]]))
+    np.testing.assert_array_equal(known.rejected[0].embedding, np.float32(wanted[6]))
+    np.testing.assert_array_equal(full.unknown_vectors(B).embeddings, np.float32(wanted[7:]))
+    assert full.missing(B) == []
+    assert full.missing_count(B) == 0
+
+
+def test_the_model_before_stays_until_it_is_pruned(full, vector):
+    list(reembed(full, B, embed, cut))
+    assert full.models() == {A: 9, B: 9}
+    assert np.array_equal(full.known(A).embeddings[0], vector(0))
+    assert full.prune(A) == 9
+    assert full.models() == {B: 9}
+    assert len(full.known(B)) == 7
+    assert full.prune(A) == 0
+
+
+def test_nothing_to_do(gallery, full):
+    assert list(reembed(full, A, embed, cut)) == [(0, 0)]
+
+
+def test_faces_added_meanwhile_are_embedded_as_well(full, photo, vector):
+    progress = reembed(full, B, embed, cut, batch=5)
+    assert next(progress) == (0, 8)
+    full.add_photo("Carl", photo(20), {A: vector(20)})
+    assert list(progress) == [(5, 9), (9, 9)]
+    assert "Carl" in full.known(B).names
+
+
+def test_a_face_deleted_meanwhile_is_passed_over(full):
+    def slow(chips):
+        if full.people()[0].name == "Anna":
+            full.forget("Anna")
+        return embed(chips)
+
+    list(reembed(full, B, slow, cut, batch=4))
+    assert full.known(B).names == ("Ben", "group-2")
+    full.check()
+
+
+def test_a_crop_that_cannot_be_cut_ends_it_and_nothing_is_passed_over(full):
+    def fails(face):
+        if face.source == "6.jpg":
+            raise ValueError(face.source)
+        return cut(face)
+
+    with pytest.raises(ValueError, match=r"6\.jpg"):
+        list(reembed(full, B, embed, fails, batch=2))
+    assert 0 < full.missing_count(B) < 8
+    list(reembed(full, B, embed, cut, batch=2))
+    assert full.missing_count(B) == 0
+
+
+def test_killed_and_begun_again_it_goes_on(full, path, python):
+    code = """if True:
+        import sys
+        import numpy as np
+        from peephole.gallery import Gallery, reembed
+        def embed(chips):
+            return np.full((len(chips), 3), 7.0)
+        with Gallery.open(sys.argv[1]) as gallery:
+            for done, total in reembed(gallery, "b" * 64, embed, lambda face: face.crop, batch=1):
+                print(done, total, flush=True)
+                if done == 3:
+                    input()
+    """
+    process = python(code, path)
+    for done in range(4):
+        assert process.stdout.readline() == f"{done} 8\n"
+    process.send_signal(signal.SIGKILL)
+    process.wait(60)
+    with pytest.raises(GalleryModelMismatch, match="4 of 8 faces"):  # the unknown face is not compared with
+        full.known(B)
+    with Gallery.open(path) as gallery:
+        gallery.check()
+        assert list(reembed(gallery, B, embed, cut, batch=2)) == [(0, 5), (2, 5), (4, 5), (5, 5)]
+        vectors = gallery.known(B).embeddings
+    assert (vectors == 7.0).all(1).sum() == 3
