@@ -53,25 +53,25 @@ def resized(frame: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uin
     return made
 
 
-def compose_jpegs(folder: Path, sizes: Sequence[tuple[int, int]]) -> None:
+def compose_jpegs(folder: Path, sizes: Sequence[tuple[int, int]], detector: str = "mmod") -> None:
     """Write ``WIDTHxHEIGHT.jpg`` of every size, and the frame itself as ``frame.npy``, in a child process.
 
     The detector is opened there too, so that its graphs are in the cache before anything is measured.
     """
     program = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import common; "
-        f"common._compose({str(folder)!r}, {list(sizes)!r})"
+        f"common._compose({str(folder)!r}, {list(sizes)!r}, {detector!r})"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-def _compose(folder: str, sizes: list[tuple[int, int]]) -> None:
+def _compose(folder: str, sizes: list[tuple[int, int]], detector: str) -> None:
     import numpy as np
     from PIL import Image
 
     from peephole.detectors import open_detector
 
-    open_detector("mmod")
+    open_detector(detector)
     frame = demo_frame()
     np.save(Path(folder) / "frame.npy", frame)
     for width, height in sizes:

@@ -1,11 +1,11 @@
 """Does memory creep? Frames of ever-changing size through one pipeline in one process.
 
-    python benchmarks/creep.py [--frames 3000] [--embed] [--json FILE]
+    python benchmarks/creep.py [--frames 3000] [--embed] [--profile classic|modern] [--json FILE]
 
 Sides from 160 to 1600 pixels in a seeded random order, most of them small; every third frame is an array, the others
 JPEG bytes. The first 300 frames count as warming up; bar: the resident size after the last frame is at most 5 MB above
 or below that after frame 300. 3,000 frames take about ten minutes on two cores; ``--frames 600`` is the short form.
-``--embed`` also finds landmarks and vectors of the faces.
+``--embed`` also finds landmarks and vectors of the faces. ``--profile`` says with which models, by default dlib's.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--frames", type=int, default=3000)
     parser.add_argument("--embed", action="store_true")
+    parser.add_argument("--profile", default="classic", choices=("classic", "modern"))
     options = parser.parse_args()
     if options.frames <= WARM:
         parser.error(f"--frames must be above {WARM}")
@@ -39,7 +40,7 @@ def main() -> None:
     rng = np.random.default_rng(0)
     # Most sides small, some near the largest: the mean is a third of it.
     sides = (SMALLEST * (LARGEST / SMALLEST) ** rng.random((options.frames, 2)) ** 1.5).round().astype(int)
-    pipeline = Pipeline()
+    pipeline = Pipeline(profile=options.profile)
     print(f"\n{'frame':>6} {'RSS, MB':>8} {'ms a frame':>10} {'megapixels a frame':>18} {'faces':>6}")
     record = []
     faces, begun, spent = 0, 0, 0.0

@@ -123,7 +123,7 @@ def around(report: Report, frames: int) -> dict[str, Any]:
             with super().stage(name), self._meter.part(name):
                 yield
 
-    pipeline = Pipeline()
+    pipeline = Pipeline("mmod", "resnet")
     names, vectors = [], []
     for portrait in (EILEEN, GRACE):
         found = pipeline.analyse(pixels(portrait), embed=True).faces.embeddings

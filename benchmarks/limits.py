@@ -2,7 +2,9 @@
 
     python benchmarks/limits.py [--json FILE]
 
-Each case is the real command, ``peephole detect --jsonl FILE``, in a cgroup of its own that is removed afterwards.
+Each case is the real command, ``peephole detect --in-process --detector mmod --jsonl FILE`` (with a worker there would
+be two processes to measure; tests/worker/test_memory_limit.py has that), in a cgroup of its own that is removed
+afterwards.
 "peak" is the largest resident size of the process (``VmHWM``, looked at all the time, and ``ru_maxrss``; both, because
 the program resets the first before each frame); "group" is what the kernel charged the whole cgroup with at most, file
 cache included. The models' graphs are in the cache before: what building them takes is not measured here.
@@ -30,6 +32,7 @@ from common import Report, arguments, compose_jpegs
 MIB = 2**20
 LIMIT = 256 * MIB
 DLIB_LIMIT = 1024 * MIB
+DETECTOR = "mmod"
 CASES = (
     ("1536x1536, native", "1536x1536.jpg", (), 150),
     ("1536x1536, --upsample 1", "1536x1536.jpg", ("--upsample", "1"), 200),
@@ -216,7 +219,8 @@ def measure(report: Report, folder: Path) -> list[dict[str, Any]]:
         f"{'what':28} {'status':>6} {'peak':>6} {'group':>6} {'predicted':>9} {'scale':>6} {'faces':>5} {'seconds':>7}"
     )
     for what, name, more, _ in CASES:
-        done = confined([*peephole(), "detect", "--jsonl", *more, str(folder / name)], LIMIT)
+        look = ["detect", "--in-process", "--detector", DETECTOR, "--jsonl", *more]
+        done = confined([*peephole(), *look, str(folder / name)], LIMIT)
         told = json.loads(done.output) if done.status == 0 else {}
         predicted = told["memory"]["predicted_mb"] if told else float("nan")
         scale = told["plan"]["base"][0] / told["width"] if told else float("nan")
@@ -249,7 +253,7 @@ def main() -> None:
         with limited(LIMIT) as group:
             print(f"cgroup version {group.version} at {group.folder.parent}")
         with tempfile.TemporaryDirectory() as folder:
-            compose_jpegs(Path(folder), [(1536, 1536), (12000, 9000)])
+            compose_jpegs(Path(folder), [(1536, 1536), (12000, 9000)], DETECTOR)
             print(f"12000x9000.jpg has {(Path(folder) / '12000x9000.jpg').stat().st_size / 1e6:.1f} MB")
             record = measure(report, Path(folder))
     except NotPermitted as reason:

@@ -1,6 +1,6 @@
 """Predicted against measured peak memory over a grid of sizes, upsampling and budgets, a fresh process each.
 
-    python benchmarks/prediction.py [--json FILE]
+    python benchmarks/prediction.py [--detector mmod|yunet] [--json FILE]
 
 Bar: measured <= predicted <= 1.25 x measured, in every case. "scale" is the first level's against the native frame,
 "1/n" the decode's reduction, "face" the smallest face still found, with the one asked for behind it where the budget
@@ -36,13 +36,13 @@ def cases() -> list[tuple[tuple[int, int], int, str | None]]:
     return found
 
 
-def child(file: str, upsample: int, budget: str | None) -> None:
+def child(detector: str, file: str, upsample: int, budget: str | None) -> None:
     """Look at one picture and print what was foreseen and what came."""
     from peephole.errors import BudgetTooSmall
     from peephole.memory import peak_rss
     from peephole.pipeline import Pipeline, Scale
 
-    pipeline = Pipeline(memory=budget)
+    pipeline = Pipeline(detector, memory=budget)
     _ = pipeline.detector
     load = peak_rss()
     start = time.perf_counter()
@@ -86,11 +86,12 @@ def line(size: tuple[int, int], upsample: int, budget: str | None, got: dict[str
 
 def main() -> None:
     parser = arguments(__doc__)
+    parser.add_argument("--detector", default="mmod", choices=("mmod", "yunet"))
     parser.add_argument("--child", nargs=3, help="internal")
     options = parser.parse_args()
     if options.child:
         file, upsample, budget = options.child
-        child(file, int(upsample), budget or None)
+        child(options.detector, file, int(upsample), budget or None)
         return
     report = Report()
     print(
@@ -99,10 +100,11 @@ def main() -> None:
     )
     record = []
     with tempfile.TemporaryDirectory() as folder:
-        compose_jpegs(Path(folder), SIZES)
+        compose_jpegs(Path(folder), SIZES, options.detector)
         for size, upsample, budget in cases():
             file = str(Path(folder) / f"{size[0]}x{size[1]}.jpg")
-            got = run_json([sys.executable, __file__, "--child", file, str(upsample), budget or ""])
+            command = [sys.executable, __file__, "--detector", options.detector, "--child", file, str(upsample)]
+            got = run_json([*command, budget or ""])
             print(line(size, upsample, budget, got), flush=True)
             record.append({"size": size, "upsample": upsample, "asked": budget, **got})
     ratios = [row["predicted"] / row["measured"] for row in record if "refused" not in row]

@@ -40,3 +40,13 @@ def test_a_full_row_survives_json():
 def test_boxes_have_four_sides(boxes):
     with pytest.raises(ValueError, match=r"\(n, 4\)"):
         Faces(boxes, np.zeros(len(boxes)))
+
+
+def test_a_face_is_a_row_again_without_its_vector_and_its_match():
+    faces = Faces(
+        BOXES, np.array([0.5, 0.25]), np.arange(20.0).reshape(2, 5, 2), np.zeros((2, 3), np.float32), kind="dlib"
+    )
+    (row,) = Faces.of(faces[1])
+    assert (row.box, row.confidence, row.kind) == (faces[1].box, 0.25, "dlib")
+    np.testing.assert_array_equal(row.landmarks, faces[1].landmarks)
+    assert row.embedding is row.match is row.quality is None

@@ -3,33 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .geometry import Boxes
+from .quality import Kind, Quality
 
 UNKNOWN = "unknown"
 """The name of a face that matches nobody."""
+UNCLEAR = "unclear"
+"""The name of a face that is too small, too blurred or too far turned to tell whose it is."""
+IGNORED = "ignored"
+"""The name of a face whose person is to be ignored."""
+RESERVED = {UNKNOWN: "a stranger", UNCLEAR: "a face that shows too little", IGNORED: "whoever is ignored"}
+"""What no person may be called, and who is."""
+
+Decision = Literal["named", "below-threshold", "small-margin", "corrected", "ignored", "unclear", "nobody-known"]
+"""The rule that decided a face's name, see `peephole.match.match`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """Who a face is, by its nearest known photo.
+    """Who a face is, and how that was decided.
 
-    ``score`` is ``1 - distance``, so larger is more alike and 1 is the same vector; ``distance`` is Euclidean, the
-    unit of the threshold. ``margin`` is how much nearer that person is than the next one (None with one person).
-    ``nearest`` names the nearest person even where the threshold says unknown. Where nobody is known at all, there is
-    nothing to be near to, and all but the name are None.
+    ``score`` is that of the nearest person's most alike photo: the cosine of the vectors' angle, or ``1 - distance``
+    for a model whose vectors are compared by Euclidean distance; larger is more alike and 1 is the same vector.
+    ``distance`` is ``1 - score``. ``margin`` is how much better that person's score is than the ``runner_up``'s (None
+    with one person). ``nearest`` names the nearest person even where the face does not get that name.
+    ``false_alarm`` estimates the share of strangers who reach this score. Where nobody is known at all, there is
+    nothing to be near to, and all but the name and ``decided`` are None.
     """
 
     name: str
-    score: float | None
-    distance: float | None
-    margin: float | None
-    nearest: str | None
+    score: float | None = None
+    distance: float | None = None
+    margin: float | None = None
+    nearest: str | None = None
+    runner_up: str | None = None
+    false_alarm: float | None = None
+    decided: Decision = "named"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +59,12 @@ class Face:
     landmarks: NDArray[np.float64] | None = None
     embedding: NDArray[np.float32] | None = None
     match: Match | None = None
+    quality: Quality | None = None
+    kind: Kind | None = None
 
     @property
     def name(self) -> str | None:
-        """The person's name, `UNKNOWN`, or None when nobody asked who it is."""
+        """The person's name, `UNKNOWN`, `UNCLEAR`, `IGNORED`, or None when nobody asked who it is."""
         return self.match.name if self.match else None
 
     @property
@@ -74,8 +91,9 @@ class Face:
         if self.embedding is not None:
             out["embedding"] = self.embedding.tolist()
         if self.match is not None:
-            out |= {"name": self.match.name, "score": self.match.score, "distance": self.match.distance}
-            out |= {"margin": self.match.margin}
+            out |= asdict(self.match)
+        if self.quality is not None:
+            out["quality"] = asdict(self.quality)
         return out
 
 
@@ -97,6 +115,8 @@ class Faces:
         landmarks: (n, 5, 2) float64 x, y, or None before alignment. The order is the model's.
         embeddings: (n, d) float32, or None before embedding.
         matches: one `Match` a face, or None before matching.
+        qualities: one `Quality` a face, or None before alignment.
+        kind: which landmarks they are, or None before alignment.
     """
 
     boxes: Boxes = field(default_factory=_no_boxes)
@@ -104,17 +124,30 @@ class Faces:
     landmarks: NDArray[np.float64] | None = None
     embeddings: NDArray[np.float32] | None = None
     matches: tuple[Match, ...] | None = None
+    qualities: tuple[Quality, ...] | None = None
+    kind: Kind | None = None
 
     def __post_init__(self) -> None:
         n = len(self.boxes)
         if self.boxes.shape != (n, 4):
             raise ValueError(f"boxes must be (n, 4), not {self.boxes.shape}")
-        columns = (self.confidence, self.landmarks, self.embeddings, self.matches)
+        columns = (self.confidence, self.landmarks, self.embeddings, self.matches, self.qualities)
         if any(column is not None and len(column) != n for column in columns):
             raise ValueError(f"every column must have {n} rows, one a box")
         for array in (self.boxes, self.confidence, self.landmarks, self.embeddings):
             if array is not None:
                 array.setflags(write=False)
+
+    @classmethod
+    def of(cls, face: Face) -> Faces:
+        """One row: a face without its vector and its match."""
+        return cls(
+            np.array([face.box]),
+            np.array([face.confidence]),
+            None if face.landmarks is None else face.landmarks[None],
+            qualities=None if face.quality is None else (face.quality,),
+            kind=face.kind,
+        )
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -130,6 +163,8 @@ class Faces:
             None if self.landmarks is None else self.landmarks[index],
             None if self.embeddings is None else self.embeddings[index],
             None if self.matches is None else self.matches[index],
+            None if self.qualities is None else self.qualities[index],
+            self.kind,
         )
 
     def __iter__(self) -> Iterator[Face]:

@@ -1,0 +1,58 @@
+"""How often do photos of two different people reach a score? The curves of `peephole.match`'s rules.
+
+    python benchmarks/impostors.py EVAL [--detector NAME --recognizer NAME] [--json FILE]
+
+All pairs of photographs of EVAL/lfw and EVAL/household that show different people, each by the face nearest to its
+middle. Prints the score that a share of them reaches, as `Rule.impostors` has it, and the share of pairs of one person
+above it. LFW names some people twice and some wrongly, so nothing is read beyond 1 in 100,000, where 30 pairs decide.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from common import Report, arguments
+from household import Looked
+
+RATES = (0.99, 0.5, 0.1, 0.01, 1e-3, 1e-4, 1e-5)
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("evaluation", type=Path, metavar="EVAL")
+    parser.add_argument("--detector", help="by default the command's")
+    parser.add_argument("--recognizer", help="by default the command's")
+    parser.add_argument("--threads", type=int)
+    options = parser.parse_args()
+    folders = [options.evaluation / name / "images" for name in ("lfw", "household")]
+    if not all(folder.is_dir() for folder in folders):
+        sys.exit(f"{options.evaluation} holds no lfw and household: this benchmark needs photographs of known people")
+    # Some are in both.
+    files = {file.relative_to(folder): file for folder in folders for file in sorted(folder.rglob("*.jpg"))}
+    pictures = list(files.values())
+    import numpy as np
+
+    from peephole.match import compare
+    from peephole.pipeline import Pipeline
+
+    chosen = {name: getattr(options, name) for name in ("detector", "recognizer") if getattr(options, name)}
+    pipeline, report = Pipeline(**chosen, threads=options.threads), Report()
+    looked = Looked(pipeline, pictures)
+    faces = {picture: face for picture in pictures if (face := looked.face(picture)) is not None}
+    vectors = np.stack([face.embedding for face in faces.values() if face.embedding is not None])
+    people = np.array([picture.parent.name for picture in faces])
+    scores = compare(vectors, vectors, pipeline.recognizer.similarity)
+    pairs, alike = np.triu(np.ones_like(scores, bool), 1), people[:, None] == people[None]
+    different, same = np.sort(scores[pairs & ~alike])[::-1], scores[pairs & alike]
+    print(f"{len(different)} pairs of different people, {len(same)} of the same")
+    rows = []
+    for rate in RATES:
+        score = float(different[int(rate * len(different))])
+        rows.append({"rate": rate, "score": round(score, 3), "same": round(float((same >= score).mean()), 4)})
+        print(f"{rate:8g} reach {score:6.3f}, and {rows[-1]['same']:.2%} of the pairs of one person")
+    report.end(options.json, rows=rows)
+
+
+if __name__ == "__main__":
+    main()
