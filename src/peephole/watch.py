@@ -1,0 +1,499 @@
+"""A folder into which cameras upload, as a source: each picture is taken once, when it is complete.
+
+On Linux the kernel says when a file was closed or renamed (inotify(7), through `inotify_simple`), and it is taken at
+once. A look at all of the folder now and then finds what that has missed: events that were too many, files on a network
+share, where other machines' changes are not announced. There, and on other systems, a file is complete when it has not
+changed for a while.
+
+Nothing in the folder is trusted: links are not followed, nothing but regular files is opened.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import stat
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
+from typing import Any, Literal
+
+from .errors import FrameTooLarge, FrameUnreadable, SpoolFull, UsageError
+from .frame import SUFFIXES
+from .sinks import remove
+from .spool import Arrival, File, Spool
+
+MOST_BYTES = 64 * 2**20
+"""Bytes of the largest file that is taken; more are in no camera's snapshot."""
+SETTLED = 2.0
+"""Seconds without a change after which a file is complete, where nothing says that it was closed."""
+UNFINISHED = 30.0
+"""The same for one that ends before the picture does: its upload may go on."""
+STALLED = 300.0
+"""The same for one that is being written to, as far as is known: the word that it was closed may have been lost."""
+STOPPING = 0.25
+"""Seconds after which a word to stop is heard at the latest."""
+RESCAN = 30.0
+"""Seconds between two looks at the whole folder where the kernel tells of changes ..."""
+POLL = 1.0
+"""... and where it does not."""
+SHARE = 0.1
+"""The part of the time that these looks may take at the most."""
+RETRY = 1.0
+"""Seconds before a frame for which there was no room is offered again."""
+DAY = 86_400.0
+MEMORY = 30 * DAY
+"""Seconds for which a file that is gone is remembered: a share that is not mounted looks like an empty folder."""
+
+TEMPORARY = frozenset(
+    {".part", ".partial", ".tmp", ".temp", ".filepart", ".crdownload", ".download", ".upload", ".uploading", ".lock"}
+)
+"""Suffixes, wherever they stand in a name, of files that are still being written."""
+ASIDE = frozenset({"@eaDir", "#recycle", "#snapshot", "$RECYCLE.BIN", "lost+found"})
+"""Folders that network storage keeps for itself."""
+REMOTE = ("nfs", "cifs", "smb", "9p", "fuse", "virtiofs", "afs", "ceph", "gluster", "vboxsf", "prl_fs")
+"""What the types of file systems begin with on which other machines' changes are not announced."""
+
+log = logging.getLogger(__name__)
+
+
+def is_snapshot(name: str) -> bool:
+    """Whether a file of this name is a picture, and not one that is still being written.
+
+    >>> [is_snapshot(name) for name in ("a.jpg", "A.JPEG", "a.jpg.part", "a.part.jpg", ".a.jpg", "~a.jpg", "a.txt")]
+    [True, True, False, False, False, False, False]
+    """
+    path = PurePath(name)
+    suffixes = {each.lower() for each in path.suffixes}
+    return not name.startswith((".", "~")) and path.suffix.lower() in SUFFIXES and not suffixes & TEMPORARY
+
+
+def looks_finished(data: bytes) -> bool:
+    """Whether a picture's bytes go on to its end, by the few formats that say where that is."""
+    if data.startswith(b"\xff\xd8"):
+        return b"\xff\xd9" in data[-4096:]
+    if data.startswith(b"\x89PNG"):
+        return b"IEND" in data[-4096:]
+    if data.startswith(b"RIFF"):
+        return len(data) >= 8 + int.from_bytes(data[4:8], "little")
+    return bool(data)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """A file that is not complete yet, as far as is known.
+
+    Attributes:
+        stamp: see `File.stamp`; empty where nobody has looked yet.
+        since: when it was last seen to have changed, by the monotonic clock.
+        arrived: when it was first seen, or came by its own account; UTC seconds.
+        patience: seconds without a change after which it is complete all the same.
+        last: it is then taken as it is, finished or not.
+    """
+
+    stamp: str
+    since: float
+    arrived: float
+    patience: float
+    last: bool = False
+
+
+class Folder:
+    """The pictures that come into a folder, or those below it; a `service.FrameSource`.
+
+    The first subfolder's name is the camera's; pictures in the folder itself are of the camera called like it.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        camera: str | None = None,
+        existing: Literal["skip", "new", "take"] = "skip",
+        delete: bool = False,
+        poll: float | None = None,
+        settled: float = SETTLED,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Look at nothing yet.
+
+        Args:
+            folder: which.
+            camera: the one camera that uploads into it, whatever the subfolders.
+            existing: what happens to pictures that are there at the start: they are skipped; or those are taken that
+                have come since the folder was watched last; or all that have not been taken yet.
+            delete: files that turn out to have been taken before are removed; for the others see `sinks.Remover`.
+            poll: seconds between looks at the whole folder; by default what suits the system and the file system.
+            settled: see `SETTLED`.
+            clock: the time, UTC seconds.
+
+        Raises:
+            UsageError: there is no such folder, or it cannot be looked into.
+        """
+        self.path = Path(folder)
+        try:
+            next(self.path.iterdir(), None)
+        except OSError as error:
+            raise UsageError(f"the folder {self.path} cannot be watched: {error.strerror or error}") from error
+        self._camera, self._existing, self._delete = camera, existing, delete
+        self._poll, self._settled, self._clock = poll, settled, clock
+        self._known: dict[str, str] = {}  # path to stamp, of what is there and needs no second look
+        self._pending: dict[str, _Pending] = {}
+        self._ready: deque[tuple[str, float, bool]] = deque()  # in the order of their arrival; see `_Pending`
+        self._root: tuple[int, int] | None = None
+        self._next_scan = self._next_forget = self._retry = 0.0
+
+    def run(self, spool: Spool, stop: threading.Event) -> None:
+        """Put the folder's pictures into the queue until told to stop."""
+        with _Notices(self.path) as notices:
+            self._begin(spool, notices)
+            while not stop.is_set():
+                for path, change in notices.read(self._pause()):
+                    self._noticed(path, change)
+                if notices.lost:
+                    log.warning("%s: more changes than the kernel could tell of; looking at all files", self.path)
+                    changed = {path: replace(each, patience=self._settled) for path, each in self._pending.items()}
+                    self._pending, notices.lost, notices.look = changed, False, True
+                if notices.look:
+                    notices.look, self._next_scan = False, 0.0
+                if time.monotonic() >= self._next_scan:
+                    self._scan(spool, notices)
+                self._settle()
+                self._take_ready(spool, stop)
+
+    # -- what is there ------------------------------------------------------------------------------------------------
+
+    def _begin(self, spool: Spool, notices: _Notices) -> None:
+        """Pass over what is there, or not, as the user says."""
+        if self._existing == "skip" or (self._existing == "new" and spool.state("watched") is None):
+            files = [File.of(path, status) for path, status in self._files(notices)]
+            self._known = {file.path: file.stamp for file in files}
+            skipped = [file for file in files if not spool.known(file)]
+            spool.pass_over(skipped)
+            if skipped:
+                log.info("%s: %d pictures were there already and are skipped", self.path, len(skipped))
+        spool.post((), {"watched": b"1"})
+
+    def _scan(self, spool: Spool, notices: _Notices) -> None:
+        """Look at all files."""
+        began, now = time.monotonic(), self._clock()
+        first = self._root is None
+        present: dict[str, str] = {}
+        fresh: list[tuple[float, int, str]] = []
+        try:
+            self._check_root(notices)
+            for path, status in self._files(notices):
+                stamp = present[path] = File.of(path, status).stamp
+                pending = self._pending.get(path)
+                if pending and pending.stamp not in ("", stamp):
+                    self._pending[path] = _Pending(stamp, began, pending.arrived, self._settled)
+                elif not pending and self._known.get(path) != stamp:
+                    # What was there before this program is as old as the file system says: nobody can set that time.
+                    fresh.append((min(status.st_ctime, now) if first else now, status.st_mtime_ns, path))
+        except OSError as error:
+            if self._root != _GONE:
+                log.warning("the folder %s is gone (%s); waiting for it", self.path, error.strerror or error)
+            self._root = _GONE
+        ready = {path for path, _, _ in self._ready}
+        self._known = {path: stamp for path, stamp in self._known.items() if path in present}
+        for came, _, path in sorted(fresh):
+            if spool.known(File(path, present[path])):
+                self._known[path] = present[path]
+            elif path not in ready:
+                self._pending[path] = _Pending(present[path], began, came, self._settled)
+        if present and began >= self._next_forget:
+            self._next_forget = began + DAY
+            spool.forget(present, now - MEMORY)
+        took = time.monotonic() - began
+        default = RESCAN if notices.complete and self._root != _GONE else POLL
+        self._next_scan = time.monotonic() + max(self._poll or default, took / SHARE)
+
+    def _check_root(self, notices: _Notices) -> None:
+        """Begin anew where the folder is another one than before: removed and made again, mounted, unmounted."""
+        status = self.path.stat()
+        root = (status.st_dev, status.st_ino)
+        if root != self._root:
+            if self._root == _GONE:
+                log.warning("the folder %s is there again", self.path)
+            if self._root is not None:
+                notices.forget()
+        self._root = root
+
+    def _files(self, notices: _Notices) -> Iterator[tuple[str, os.stat_result]]:
+        """The pictures below the folder; folders are watched before they are listed, so that nothing falls between.
+
+        Raises:
+            OSError: the folder itself cannot be listed.
+        """
+        folders = [str(self.path)]
+        while folders:
+            folder = folders.pop()
+            notices.watch(folder)
+            try:
+                with os.scandir(folder) as entries:
+                    for entry in entries:
+                        try:
+                            if entry.is_dir(follow_symlinks=False):
+                                if _is_cameras(entry.name):
+                                    folders.append(entry.path)
+                            elif is_snapshot(entry.name):
+                                status = entry.stat(follow_symlinks=False)
+                                if stat.S_ISREG(status.st_mode):
+                                    yield entry.path, status
+                        except OSError:  # it has just gone
+                            continue
+            except OSError as error:
+                if folder == str(self.path):
+                    raise
+                log.debug("%s: %s", folder, error)
+
+    # -- what becomes of a file -----------------------------------------------------------------------------------
+
+    def _noticed(self, path: str, change: _Change) -> None:
+        """The kernel says that a file has changed."""
+        before = self._pending.pop(path, None)
+        self._known.pop(path, None)
+        if change == "complete":
+            self._ready.append((path, self._clock(), False))
+        elif change in ("made", "written"):
+            arrived = before.arrived if before else self._clock()
+            # One that is linked there is whole already, and nobody will close it.
+            linked = change == "made" and _size(path) > 0
+            self._pending[path] = _Pending("", time.monotonic(), arrived, self._settled if linked else STALLED)
+
+    def _settle(self) -> None:
+        """What has not changed for long enough is ready."""
+        now = time.monotonic()
+        for path, pending in list(self._pending.items()):
+            if now - pending.since < pending.patience:
+                continue
+            try:
+                stamp = File.of(path, os.lstat(path)).stamp
+            except OSError:
+                del self._pending[path]
+                continue
+            if stamp == pending.stamp or not pending.stamp:
+                del self._pending[path]
+                self._ready.append((path, pending.arrived, pending.last))
+            else:
+                self._pending[path] = _Pending(stamp, now, pending.arrived, self._settled)
+
+    def _take_ready(self, spool: Spool, stop: threading.Event) -> None:
+        """Put what is complete into the queue; where there is no room, the rest waits in its order."""
+        while self._ready and time.monotonic() >= self._retry and not stop.is_set():
+            try:
+                self._take(spool, *self._ready[0])
+            except SpoolFull as error:
+                if self._retry == 0.0:
+                    log.warning("%d pictures wait in %s: %s", len(self._ready), self.path, error)
+                self._retry = time.monotonic() + RETRY
+                return
+            if self._retry:
+                self._retry = 0.0
+            self._ready.popleft()
+
+    def _take(self, spool: Spool, path: str, arrived: float, last: bool) -> None:
+        """Read a file and put it into the queue, or back among the pending where it is not complete after all.
+
+        Raises:
+            SpoolFull: there is no room for it.
+        """
+        arrival = Arrival(self._camera_of(path), path, b"", arrived)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            with io.FileIO(descriptor) as file:
+                status = os.fstat(descriptor)
+                if not stat.S_ISREG(status.st_mode):
+                    return
+                source = File.of(path, status)
+                arrival = replace(arrival, taken=status.st_mtime, file=source)
+                most = min(MOST_BYTES, spool.most_bytes)
+                if status.st_size > most:
+                    spool.fail(arrival, FrameTooLarge(f"a file of {status.st_size} bytes; {most} are the most"))
+                    self._known[path] = source.stamp
+                    return
+                if not spool.room(status.st_size):
+                    raise SpoolFull(f"the queue {spool.path} is full")
+                data = _read(file, status.st_size)
+                changed = File.of(path, os.fstat(descriptor)) != source
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            self._unreadable(spool, arrival, last, error)
+            return
+        if changed or not (last or looks_finished(data)):
+            patience = self._settled if changed else UNFINISHED
+            self._pending[path] = _Pending(source.stamp, time.monotonic(), arrived, patience, last=not changed)
+            return
+        if spool.accept(replace(arrival, data=data)) is None:
+            log.info("%s has been taken before", path)
+            if self._delete:
+                remove(source)
+        self._known[path] = source.stamp
+
+    def _unreadable(self, spool: Spool, arrival: Arrival, last: bool, error: OSError) -> None:
+        """Try once more later, since another program may hold it; then it is answered with the reason."""
+        path = arrival.name
+        try:
+            file = arrival.file or File.of(path, os.lstat(path))
+        except OSError:
+            return
+        if last:
+            spool.fail(replace(arrival, file=file), FrameUnreadable(f"cannot be read: {error.strerror or error}"))
+            self._known[path] = file.stamp
+        else:
+            self._pending[path] = _Pending(file.stamp, time.monotonic(), arrival.arrived, UNFINISHED, last=True)
+
+    def _camera_of(self, path: str) -> str:
+        if self._camera is not None:
+            return self._camera
+        inside = Path(path).relative_to(self.path).parts
+        return inside[0] if len(inside) > 1 else self.path.absolute().name
+
+    def _pause(self) -> float:
+        """Seconds until there is something to do without being told."""
+        due = [self._next_scan, *(each.since + each.patience for each in self._pending.values())]
+        if self._ready:
+            due.append(self._retry)
+        return min(max(min(due) - time.monotonic(), 0.0), STOPPING)
+
+
+_GONE = (-1, -1)
+_Change = Literal["made", "written", "complete", "gone"]
+
+
+class _Notices:
+    """What the kernel says of changes in folders; nothing, where it does not.
+
+    Attributes:
+        complete: it says all there is to say.
+        lost: there were more changes than it could tell of.
+        look: a folder has come or gone.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._folders: dict[int, str] = {}
+        self._inotify: Any = None
+        self.complete = self.lost = self.look = False
+
+    def __enter__(self) -> _Notices:
+        self._open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def _open(self) -> None:
+        if sys.platform == "linux":
+            import inotify_simple
+
+            try:
+                self._inotify = inotify_simple.INotify()
+            except OSError as error:
+                log.warning("changes are not announced (%s); looking at all files every second", error.strerror)
+        self.complete = self._inotify is not None and not _remote(self._root)
+
+    def _close(self) -> None:
+        if self._inotify is not None:
+            self._inotify.close()
+            self._inotify = None
+        self._folders.clear()
+
+    def forget(self) -> None:
+        """Watch no folder any more."""
+        self._close()
+        self._open()
+
+    def watch(self, folder: str) -> None:
+        """Be told of changes in this folder, not of those below it."""
+        if self._inotify is None:
+            return
+        from inotify_simple import flags
+
+        mask = flags.CREATE | flags.MODIFY | flags.CLOSE_WRITE | flags.MOVED_TO | flags.MOVED_FROM | flags.DELETE
+        mask |= flags.DELETE_SELF | flags.MOVE_SELF | flags.ONLYDIR | flags.EXCL_UNLINK
+        try:
+            self._folders[self._inotify.add_watch(folder, mask)] = folder
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:  # mostly that there may be no more watches, fs.inotify.max_user_watches
+            if self.complete:
+                log.warning("changes in %s are not announced (%s); looking at all files", folder, error.strerror)
+            self.complete = False
+
+    def read(self, seconds: float) -> list[tuple[str, _Change]]:
+        """What has changed: waits for it for so long."""
+        if self._inotify is None:
+            time.sleep(seconds)
+            return []
+        changes: list[tuple[str, _Change]] = []
+        for event in self._inotify.read(timeout=int(seconds * 1000) + 1 if seconds else 0):
+            change = self._change(event)
+            if change:
+                changes.append((os.path.join(self._folders[event.wd], event.name), change))  # noqa: PTH118 - text
+        return changes
+
+    def _change(self, event: Any) -> _Change | None:
+        """What has happened to a file; or take note of what has happened to folders."""
+        from inotify_simple import flags
+
+        mask, inside = event.mask, event.wd in self._folders
+        if mask & flags.Q_OVERFLOW:
+            self.lost = True
+        elif mask & flags.IGNORED:
+            self._folders.pop(event.wd, None)
+        elif mask & (flags.DELETE_SELF | flags.MOVE_SELF | flags.UNMOUNT):
+            self.look = True
+        elif mask & flags.ISDIR:
+            self.look |= _is_cameras(event.name)
+            if mask & flags.MOVED_FROM:  # its watch goes with it, and would tell of it under its old name
+                self.forget()
+        elif inside and is_snapshot(event.name):
+            if mask & (flags.CLOSE_WRITE | flags.MOVED_TO):
+                return "complete"
+            if mask & (flags.DELETE | flags.MOVED_FROM):
+                return "gone"
+            return "made" if mask & flags.CREATE else "written"
+        return None
+
+
+def _is_cameras(folder: str) -> bool:
+    """Whether pictures in a folder of this name are looked at."""
+    return not folder.startswith(".") and folder not in ASIDE
+
+
+def _size(path: str) -> int:
+    try:
+        return os.lstat(path).st_size
+    except OSError:
+        return 0
+
+
+def _read(file: io.FileIO, size: int) -> bytes:
+    """A file's bytes, a few more than it should have at the most: enough to tell that it has grown."""
+    parts, left = [], size + 1
+    while left > 0 and (part := file.read(left)):
+        parts.append(part)
+        left -= len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _remote(folder: Path) -> bool:
+    """Whether the folder is on a file system that other machines write to, see proc(5) on ``mountinfo``."""
+    real, longest, kind = os.path.realpath(folder), -1, ""
+    try:
+        lines = Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines()
+    except OSError:
+        return False
+    for line in lines:
+        mount, _, system = line.partition(" - ")
+        point = mount.split(" ")[4].encode("latin-1", "ignore").decode("unicode_escape")  # blanks are in octal
+        if (real == point or real.startswith(point.rstrip("/") + "/")) and len(point) >= longest:
+            longest, kind = len(point), system.split(" ")[0]
+    return kind.startswith(REMOTE)
