@@ -11,7 +11,7 @@ test: .venv/.test
 	$(BIN)/pytest
 
 test-fast: .venv/.test
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow and not soak"
 
 lint: .venv/.lint
 	$(BIN)/ruff check .

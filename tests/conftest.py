@@ -11,10 +11,12 @@ from peephole.frame import Frame, read
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model cache for this run alone, empty at first."""
+    """A model cache and a gallery for this run alone, empty at first."""
     folder = tmp_path_factory.mktemp("cache")
     patch = pytest.MonkeyPatch()
     patch.setenv("PEEPHOLE_CACHE", str(folder))
+    patch.setenv("PEEPHOLE_IN_PROCESS", "1")  # a worker for each command would take most of the time
+    patch.setenv("PEEPHOLE_GALLERY", str(folder / "gallery.db"))
     yield folder
     patch.undo()
 

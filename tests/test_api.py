@@ -45,9 +45,9 @@ def people_folder(tmp_path, eileen_crop, grace_crop):
     return tmp_path / "people"
 
 
-def pipeline(recognizer: str = "resnet", threads: int | None = None) -> Pipeline:
+def pipeline(**options) -> Pipeline:
     """The one that the calls use."""
-    return api._pipeline("mmod", recognizer, threads, None, "onnxruntime", "float32")
+    return api._open(options)[0]
 
 
 def outcome(analysis) -> list:
@@ -74,17 +74,18 @@ def test_planning_loads_the_detector_and_nothing_else():
     assert child(code) == "True False"
 
 
-def test_a_plan_keeps_to_its_memory():
-    free = peephole.plan((12_000, 9_000), memory="8GiB")
+@pytest.mark.parametrize(("profile", "finest"), [("modern", 20), ("classic", 80)])
+def test_a_plan_keeps_to_its_memory(profile, finest):
+    free = peephole.plan((12_000, 9_000), profile=profile, memory="8GiB")
     assert (free.reduction, free.base, free.coarsened_from) == (1, (12_000, 9_000), None)
     code = (
-        "import peephole, json; p = peephole.plan((12000, 9000), memory='256MiB'); "
+        f"import peephole, json; p = peephole.plan((12000, 9000), profile={profile!r}, memory='256MiB'); "
         "print(json.dumps([p.reduction, p.bytes, p.smallest_face, p.coarsened_from]))"
     )
     reduction, needed, smallest, asked = json.loads(child(code))
     assert reduction > 1
     assert needed < 256 * 2**20
-    assert smallest > asked == 80
+    assert smallest > asked == finest
 
 
 def test_a_plan_for_what_cannot_be_reduced():
@@ -95,7 +96,7 @@ def test_a_plan_for_what_cannot_be_reduced():
 
 
 def test_max_face_leaves_levels_out(eileen):
-    everything, some = peephole.detect(eileen), peephole.detect(eileen, max_face=120)
+    everything, some = (peephole.detect(eileen, profile="classic", **more) for more in ({}, {"max_face": 120}))
     assert len(some.plan.levels) < len(everything.plan.levels)
     assert some.plan.saved > 0
     assert some.faces.boxes == pytest.approx(everything.faces.boxes)
@@ -156,13 +157,45 @@ def test_sources_agree(eileen_file, eileen):
     ]
 
 
-def test_detect_finds_the_face(eileen_file):
-    analysis = peephole.detect(eileen_file)
+@pytest.mark.parametrize(
+    ("profile", "box"), [("modern", (178, 63, 269, 176)), ("classic", (168, 69, 264, 165))], ids=["modern", "classic"]
+)
+def test_detect_finds_the_face(eileen_file, profile, box):
+    analysis = peephole.detect(eileen_file, profile=profile)
     assert (analysis.width, analysis.height, len(analysis)) == (512, 512, 1)
     (face,) = analysis
-    assert np.abs(np.array(face.box) - (168, 69, 264, 165)).max() <= 5
+    assert np.abs(np.array(face.box) - box).max() <= 5
     assert face.confidence > 0.5
-    assert face.landmarks is face.embedding is face.match is face.name is face.score is None
+    assert face.embedding is face.match is face.name is face.score is None
+    if profile == "modern":  # YuNet finds the landmarks along with the face
+        eyes = face.landmarks[:2]
+        assert np.abs(eyes - [(204, 108), (246, 108)]).max() <= 6
+    else:
+        assert face.landmarks is None
+
+
+def test_the_profile_names_both_models(eileen_crop):
+    assert {"yunet", "sface"} <= set(peephole.embed(eileen_crop).models)
+    assert {"mmod", "resnet", "landmarks5"} <= set(peephole.embed(eileen_crop, profile="classic").models)
+
+
+def test_a_model_that_is_named_goes_before_the_profile(eileen_crop):
+    found = peephole.embed(eileen_crop, profile="classic", detector="yunet").models
+    assert {"yunet", "resnet"} <= set(found)
+    assert "mmod" not in found
+    found = peephole.embed(eileen_crop, recognizer="resnet", detector=None).models
+    assert {"yunet", "resnet"} <= set(found)
+    assert "sface" not in found
+
+
+@pytest.mark.parametrize("call", [peephole.detect, peephole.embed, peephole.label])
+def test_an_option_that_is_unknown_is_named(eileen_crop, call):
+    with pytest.raises(TypeError, match="'max_sides'"):
+        call(eileen_crop, max_sides=720)
+
+
+def test_options_in_any_order_are_the_same_pipeline():
+    assert pipeline(threads=1, memory="2GiB") is pipeline(memory="2GiB", threads=1)
 
 
 def test_array_is_not_changed(eileen):
@@ -203,7 +236,8 @@ def test_min_confidence_leaves_faces_out(eileen):
         ({"upsample": 0.5}, "upsample must be a whole number"),
         ({"upsample": None}, "upsample must be a whole number, not None"),
         ({"min_face": "40"}, "min_face must be a number"),
-        ({"detector": None}, "detector must be a name or a detector, not None"),
+        ({"profile": "dlib"}, "there is no profile 'dlib'; choose one of modern, classic"),
+        ({"profile": None}, "there is no profile None"),
     ],
 )
 def test_options_that_cannot_work(eileen, options, words):
@@ -212,7 +246,7 @@ def test_options_that_cannot_work(eileen, options, words):
 
 
 def test_recognizer_that_does_not_exist(eileen):
-    with pytest.raises(UsageError, match="no recognizer 'arc'; choose one of resnet"):
+    with pytest.raises(UsageError, match="no recognizer 'arc'; choose one of sface, resnet"):
         peephole.embed(eileen, recognizer="arc")
 
 
@@ -237,7 +271,7 @@ def test_pipelines_share_the_models_they_have_in_common(eileen_crop):
     peephole.detect(eileen_crop)
     detector = pipeline().detector
     peephole.embed(eileen_crop, recognizer="dlib-resnet")
-    both = pipeline(), pipeline("dlib-resnet")
+    both = pipeline(), pipeline(recognizer="dlib-resnet")
     assert all(each.detector is detector for each in both)
     assert both[0].landmarker is both[1].landmarker
     assert pipeline(threads=1).detector is not detector
@@ -255,14 +289,14 @@ def test_first_calls_at_once_load_once(eileen_crop, monkeypatch):
     api._pipeline.cache_clear()
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda _: outcome(peephole.detect(eileen_crop)), range(4)))
-    assert opened == ["mmod"]
+    assert opened == ["yunet"]
     assert all(one == found[0] for one in found)
     api._pipeline.cache_clear()
 
 
 def test_detect_faces_yields_whole_native_pixels(grace_file):
     faces = list(peephole.detect_faces(grace_file))
-    analysis = peephole.detect(grace_file, max_side=720, upsample=1)
+    analysis = peephole.detect(grace_file, detector="mmod", max_side=720, upsample=1)
     assert len(faces) == len(analysis) == 1
     for found, face in zip(faces, analysis, strict=True):
         assert list(found) == ["left", "top", "right", "bottom", "confidence"]
@@ -293,13 +327,14 @@ def test_nobody_there():
     assert analysis.faces.embeddings.shape == (0, 128)
 
 
-def test_label_with_a_folder_and_with_loaded_people_agree(people_folder, eileen_crop, grace_crop):
-    people = peephole.load_people(people_folder)
+@pytest.mark.parametrize("profile", ["modern", "classic"])
+def test_label_with_a_folder_and_with_loaded_people_agree(people_folder, eileen_crop, grace_crop, profile):
+    people = peephole.load_people(people_folder, profile=profile)
     assert people.names == ("Eileen", "Grace")
     for frame, name in ((eileen_crop, "Eileen"), (grace_crop, "Grace")):
-        by_people = peephole.label(frame, people)
-        assert outcome(by_people) == outcome(peephole.label(frame, people_folder))
-        assert outcome(by_people) == outcome(peephole.label(frame, str(people_folder)))
+        by_people = peephole.label(frame, people, profile=profile)
+        assert outcome(by_people) == outcome(peephole.label(frame, people_folder, profile=profile))
+        assert outcome(by_people) == outcome(peephole.label(frame, str(people_folder), profile=profile))
         (face,) = by_people
         assert face.name == name
         assert face.score == pytest.approx(1.0, abs=1e-5)
@@ -312,7 +347,9 @@ def test_strangers_are_unknown(people_folder, eileen_crop):
     assert face.name == "unknown"
     assert face.match.nearest == "Grace"
     assert face.match.margin is None
-    (face,) = peephole.label(eileen_crop, people_folder, threshold=2.0)
+    (face,) = peephole.label(eileen_crop, people_folder, threshold=0.0)
+    assert face.name == "Grace"
+    (face,) = peephole.label(eileen_crop, people_folder, threshold=2.0, profile="classic")
     assert face.name == "Grace"
 
 

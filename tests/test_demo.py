@@ -12,6 +12,7 @@ def test_the_demo_is_right_and_leaves_its_pictures(tmp_path):
     assert "every face found, named and placed rightly" in lines[-1]
     (header,) = [line for line in lines if line.startswith("frame ")]
     assert header.split()[-7:] == ["decode", "plan", "detect", "map", "align", "embed", "match"]
+    assert "; yunet and sface; " in lines[0]
     assert any(line.startswith("error: ") for line in lines)
     for scene in demo.SCENES:
         frame, drawn = (read(tmp_path / "out" / kind / f"{scene.name}.jpg") for kind in ("frames", "labelled"))

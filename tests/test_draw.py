@@ -20,7 +20,10 @@ def test_the_box_is_drawn_on_its_edges_and_the_frame_is_left_alone():
     assert (f.pixels == 50).all()
 
 
-@pytest.mark.parametrize(("name", "colour"), [("Ada", KNOWN_COLOUR), ("unknown", UNKNOWN_COLOUR)])
+@pytest.mark.parametrize(
+    ("name", "colour"),
+    [("Ada", KNOWN_COLOUR), *((name, UNKNOWN_COLOUR) for name in ("unknown", "unclear", "ignored"))],
+)
 def test_known_and_unknown_have_their_colours(name, colour):
     faces = Faces(np.array([[100.0, 80, 140, 120]]), np.ones(1), matches=(Match(name, 0.5, 0.5, None, "Ada"),))
     assert tuple(np.array(annotate(frame(), faces))[100, 100]) == colour

@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 
 from peephole import memory
 from peephole.errors import UsageError
-from peephole.memory import MEMORY_VARIABLE, RESERVE, current_rss, find_budget, parse_size, peak_rss, usable_cpus
+from peephole.memory import (
+    MEMORY_VARIABLE,
+    RESERVE,
+    current_rss,
+    find_budget,
+    oom_kills,
+    parse_size,
+    peak_of,
+    peak_rss,
+    usable_cpus,
+)
 
 MIB = 2**20
 OWN = 40 * MIB
@@ -437,3 +447,34 @@ def test_this_machine_has_room():
     budget = find_budget()
     assert budget.bytes > RESERVE
     assert "kept in reserve" in budget.source
+
+
+def test_the_kernel_s_kills_are_counted_in_the_process_s_own_group(tree):
+    one = "oom_kill_disable 0\nunder_oom 0\noom_kill 3"
+    files = {
+        "sys/fs/cgroup/memory/a/b/memory.oom_control": one,
+        "sys/fs/cgroup/memory/a/memory.oom_control": "oom_kill 9",
+    }
+    root = tree(["4:memory:/a/b"], [("/", "/sys/fs/cgroup/memory", V1)], files)
+    assert oom_kills(root=root) == (root / "sys/fs/cgroup/memory/a/b/memory.oom_control", 3)
+    two = {
+        "proc/77/cgroup": "0::/c",
+        "sys/fs/cgroup/c/memory.events": "low 0\nmax 5\noom 2\noom_kill 1\noom_group_kill 0",
+    }
+    root = tree(["0::/elsewhere"], [("/", "/sys/fs/cgroup", V2)], two)
+    assert oom_kills(77, root=root) == (root / "sys/fs/cgroup/c/memory.events", 1)
+
+
+def test_where_nobody_counts_kills(tree):
+    assert oom_kills(root=tree(["0::/"], [("/", "/sys/fs/cgroup", V2)], {})) is None
+    assert oom_kills(99, root=tree(["0::/"], [], {})) is None
+
+
+@linux
+def test_another_process_has_a_peak_until_it_ends():
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        while not (peak := peak_of(other.pid)):
+            pass
+        assert 10**5 < peak < 10**9
+        other.communicate(b"\n")
+    assert peak_of(other.pid) == 0

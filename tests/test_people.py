@@ -117,7 +117,7 @@ def test_photos_beside_the_folders_are_nobody(tmp_path, pipeline, eileen_file, g
 def test_photos_that_do_not_show_one_face_are_named(tmp_path, pipeline, eileen, grace, eileen_file):
     put(eileen_file, tmp_path / "Eileen" / "good.png")
     nobody = put_plain(tmp_path / "Eileen" / "nobody.png")
-    both = put_both(eileen, grace, tmp_path / "Eileen" / "both.png")
+    both = put_both(eileen, eileen, tmp_path / "Eileen" / "both.png")
     broken = tmp_path / "Eileen" / "broken.jpg"
     broken.write_bytes(eileen_file.read_bytes()[:5000])
     text = tmp_path / "Eileen" / "text.jpg"
@@ -130,6 +130,37 @@ def test_photos_that_do_not_show_one_face_are_named(tmp_path, pipeline, eileen, 
     assert problems[str(both)] == "2 faces found, exactly one is needed"
     assert problems[str(broken)].startswith("cut off or damaged")
     assert problems[str(text)].startswith("not a picture")
+
+
+def test_of_several_faces_the_one_that_is_known_counts(tmp_path, pipeline, eileen, grace, eileen_file):
+    both = put_both(eileen, grace, tmp_path / "Eileen" / "a-both.png")
+    put(eileen_file, tmp_path / "Eileen" / "good.png")
+    put_both(eileen, grace, tmp_path / "Grace" / "both.png")  # nothing tells which of them is Grace
+    people = load_people(tmp_path, pipeline)
+    assert people.names == ("Eileen", "Eileen")
+    assert np.linalg.norm(people.embeddings[0] - people.embeddings[1]) < 0.3
+    faces = pipeline.analyse(both, embed=True).faces
+    assert len(faces) == 2
+    assert people.problems == (
+        (str(tmp_path / "Grace" / "both.png"), "2 faces found, exactly one is needed"),
+        (str(tmp_path / "Grace"), "no usable photo of Grace"),
+    )
+
+
+def test_somebody_small_in_the_background_is_nobody(tmp_path, pipeline, eileen, grace):
+    """Beside a face of 100 px one of 40 is nobody, and one of 58 is somebody."""
+    for name, width in (("alone", 120), ("not", 170)):
+        frame = eileen.pixels.copy()
+        frame[: width * 600 // 512, :width] = np.array(
+            Image.fromarray(grace.pixels[:600]).resize((width, width * 600 // 512), Image.Resampling.LANCZOS)
+        )
+        (tmp_path / name).mkdir()
+        Image.fromarray(frame).save(tmp_path / name / "1.png")
+        found = pipeline.analyse(frame, scale=Scale(upsample=1))
+        assert len(found) == 2, name
+    people = load_people(tmp_path, pipeline, scale=Scale(upsample=1))
+    assert people.problems[0] == (str(tmp_path / "not" / "1.png"), "2 faces found, exactly one is needed")
+    assert people.names == ("alone",)
 
 
 @pytest.mark.parametrize("with_a_photo", [True, False])
@@ -184,9 +215,10 @@ def test_not_one_usable_photo(tmp_path, pipeline):
     assert f"{photo}: no face found" in str(caught.value)
 
 
-def test_nobody_is_called_unknown(tmp_path, pipeline, eileen_file):
-    put(eileen_file, tmp_path / "unknown" / "1.png")
-    with pytest.raises(PeopleError, match="'unknown' is what a stranger is called"):
+@pytest.mark.parametrize("name", ["unknown", "unclear", "ignored"])
+def test_nobody_is_called_unknown(tmp_path, pipeline, eileen_file, name):
+    put(eileen_file, tmp_path / name / "1.png")
+    with pytest.raises(PeopleError, match=f"'{name}' is what .* is called: give the person another name"):
         load_people(tmp_path, pipeline)
 
 

@@ -7,7 +7,20 @@ from peephole.detectors import DETECTORS, profile
 from peephole.detectors.mmod import PROFILE
 from peephole.errors import BudgetTooSmall, UsageError
 from peephole.geometry import round_boxes
-from peephole.planner import MOST_BUFFERS, SAME, TILINGS, WHOLE, Plan, Profile, Tiling, _buffers, plan
+from peephole.planner import (
+    FRAME_BYTES_PER_PIXEL,
+    MODEST,
+    MOST_BUFFERS,
+    SAME,
+    TILINGS,
+    WHOLE,
+    Plan,
+    Profile,
+    Tiling,
+    buffers,
+    cells,
+    plan,
+)
 
 sides = st.integers(1, 4_000)
 options = st.one_of(
@@ -61,7 +74,7 @@ def test_work_and_memory_follow_the_pixels():
     assert 50e6 < p.bytes < 75e6  # the frame, its smaller levels, the tail's buffers
 
 
-@pytest.mark.parametrize("name", [name for name in DETECTORS if name != "mmod"])
+@pytest.mark.parametrize("name", [name for name in DETECTORS if name.startswith("dlib")])
 def test_dlib_gets_one_level_and_makes_its_own_pyramid(name):
     p = plan((1536, 1536), profile(name), max_side=720, upsample=1)
     assert [level.size for level in p.levels] == [(1440, 1440)]
@@ -155,8 +168,11 @@ def test_a_plan_keeps_to_its_room_and_says_what_that_cost(size, detector, chosen
     free = plan(size, detector, **chosen, **picture)
     assert free.coarsened_from is None
     assert free.reduction == 1
-    modest = [each for each in TILINGS if _buffers(detector, free, each) <= MOST_BUFFERS]
-    assert free.tiling == (modest or TILINGS[-1:])[0]
+    stream = detector.streaming
+    tilings, most = (stream.tilings, stream.most_buffers) if stream else (TILINGS, MOST_BUFFERS)
+    most = max(most, MODEST * FRAME_BYTES_PER_PIXEL * size[0] * size[1])
+    modest = [each for each in tilings if buffers(detector, free, each) <= most]
+    assert free.tiling == (modest or tilings[-1:])[0]
     p = planned(size, detector, room, **chosen, **picture)
     assume(p)
     assert p.bytes <= room
@@ -264,3 +280,53 @@ def test_a_frame_of_108_million_pixels_that_cannot_be_reduced():
     assert coarse.coarsened_from == 80.0
     with pytest.raises(BudgetTooSmall, match="a 12000x9000 frame needs 729 MiB more than the program itself takes"):
         plan((12_000, 9_000), PROFILE, room=700e6, encoded=1_000_000)
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_buffers_that_are_there_already_are_used_again_by_the_detector_alone(name):
+    detector = profile(name)
+    free = plan((1536, 1536), detector)
+    own = buffers(detector, free, free.tiling)
+    assert plan((1536, 1536), detector, kept=own / 2).bytes == free.bytes
+    assert plan((1536, 1536), detector, kept=own + 5e6).bytes == pytest.approx(free.bytes + 5e6)
+    # Beside a frame that is being decoded they are all too much.
+    decoded, beside = (plan((8000, 6000), detector, max_side=300, encoded=1, kept=each).bytes for each in (0, 5e6))
+    assert beside == decoded + 5e6
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_what_is_there_already_counts_for_the_least_room(name):
+    def planned(room: float) -> Plan:
+        return plan((12_000, 9_000), profile(name), room=room, encoded=1_000_000, kept=50e6, reducible=True)
+
+    with pytest.raises(BudgetTooSmall) as caught:
+        planned(50e6)
+    assert 57e6 < planned(caught.value.needed).bytes <= caught.value.needed
+
+
+# A detector with levels of its own grid, in whole blocks
+
+
+def test_levels_without_a_canvas_map_exactly_and_end_at_the_smallest():
+    p = plan((3073, 2600), profile("yunet"))
+    assert [level.size for level in p.levels] == [(3073, 2600), (768, 650), (192, 162)]
+    assert [level.to_native.boxes([[0, 0, 192, 162]])[0, 2:].tolist() for level in p.levels] == [
+        [192, 162],
+        [768, 648],
+        [3072, 2592],
+    ]
+    assert len(plan((639, 639), profile("yunet")).levels) == 1
+    assert len(plan((640, 640), profile("yunet")).levels) == 2
+
+
+def test_max_face_keeps_every_level_that_is_needed_for_it():
+    def levels(**options) -> int:
+        return len(plan((3072, 3072), profile("yunet"), **options).levels)
+
+    assert [levels(max_face=each) for each in (100, 400, 401, 1600, 1601, 9999)] == [1, 1, 2, 2, 3, 3]
+    assert levels(upsample=1, max_face=300) == 2
+
+
+def test_cells_of_levels_that_are_filled_up_to_whole_blocks():
+    assert [cells(each, profile("yunet")) for each in (1, 32, 33, 1536)] == [4, 4, 8, 192]
+    assert [cells(each, PROFILE) for each in (29, 36, 37)] == [1, 1, 2]

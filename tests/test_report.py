@@ -41,12 +41,15 @@ def test_nobody_there_has_its_time_under_the_heading():
     assert len(row) == len(table.header)
 
 
-def test_a_match_shows_score_and_distance():
+def test_a_match_shows_score_margin_and_what_decided():
     table = FaceTable(["a.png"], matches=True)
-    matches = (Match("Ada", 0.75, 0.25, None, "Ada"), Match("unknown", None, None, None, None))
+    matches = (Match("Ada", 0.75, 0.25, 0.125, "Ada", "Bob"), Match("unknown", decided="nobody-known"))
     rows = table.rows(analysis(Faces(np.array([[0.0, 0, 1, 1]] * 2), np.ones(2), matches=matches)))
-    assert table.header.split()[7:] == ["name", "score", "distance", "margin", "ms"]
-    assert [row.split()[7:] for row in rows] == [["Ada", "0.750", "0.250", "-", "3"], ["unknown", "-", "-", "-", "3"]]
+    assert table.header.split()[7:] == ["name", "score", "margin", "decided", "ms"]
+    assert [row.split()[7:] for row in rows] == [
+        ["Ada", "0.750", "0.125", "named", "3"],
+        ["unknown", "-", "-", "nobody-known", "3"],
+    ]
 
 
 def test_a_failure_is_one_row_with_its_reason():

@@ -38,7 +38,7 @@ def test_a_line_a_frame_with_everything_in_it(tmp_path, eileen):
     assert 50 < good["peak_rss_mb"] < 4000
     assert good["versions"] == versions()
     assert good["plan"]["base"] == [512, 512]
-    assert set(good["models"]) >= {"mmod", "resnet"}
+    assert set(good["models"]) >= {"yunet", "sface"}
     assert good["time"].endswith("+00:00")
     assert bad["source"] == "broken.jpg"
     assert bad["error"] == {"kind": "corrupt", "message": "cut off"}

@@ -1,6 +1,7 @@
 """Labels the people on a doorbell camera's snapshots.
 
-The whole job: `detect`, `embed`, `label`, `detect_faces`. By stages: `read`, `plan`, `Pipeline`, and the modules.
+The whole job: `detect`, `embed`, `label`, `enroll`, `detect_faces`. By stages: `read`, `plan`, `Pipeline`, and the
+modules.
 Importing this package loads no model, no numerical library and starts no thread; the first use of a name does.
 """
 
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from .api import detect, detect_faces, embed, label, load_people, plan
+    from .api import detect, detect_faces, embed, enroll, label, load_people, plan
+    from .enrolment import Enrolment
     from .errors import PeepholeError
     from .faces import Face, Faces, Match
     from .frame import Frame, read
@@ -25,8 +27,10 @@ _HOMES = {
     "detect": "api",
     "detect_faces": "api",
     "embed": "api",
+    "enroll": "api",
     "label": "api",
     "load_people": "api",
+    "Enrolment": "enrolment",
     "PeepholeError": "errors",
     "Face": "faces",
     "Faces": "faces",
@@ -44,6 +48,7 @@ _HOMES = {
 
 __all__ = [
     "Analysis",
+    "Enrolment",
     "Face",
     "Faces",
     "Frame",
@@ -57,6 +62,7 @@ __all__ = [
     "detect",
     "detect_faces",
     "embed",
+    "enroll",
     "label",
     "load_people",
     "plan",

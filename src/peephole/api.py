@@ -8,16 +8,20 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, Unpack
 
 from .align import Landmarker
 from .detectors import Detector, open_detector
+from .enrolment import Enrolment
+from .enrolment import enroll as _enroll
+from .errors import UsageError
 from .frame import Frame, Source
+from .gallery import Gallery
 from .geometry import round_boxes
 from .match import People
+from .people import Known, pictures, refuse_nobody
 from .people import load_people as _load_people
-from .people import pictures
-from .pipeline import Analysis, Pipeline, Scale
+from .pipeline import RECOGNIZING, Analysis, Pipeline, Scale
 from .planner import Plan, Size
 from .recognizers import Recognizer, open_recognizer
 
@@ -58,174 +62,187 @@ class _Shared(Pipeline):
 
     @functools.cached_property
     def recognizer(self) -> Recognizer:
-        with _loading, self._loading():
+        with _loading, self._loading(RECOGNIZING):
             return _recognizer(self._recognizer, self._runtime)  # type: ignore[arg-type]
 
 
 @functools.lru_cache(maxsize=8)
-def _pipeline(
-    detector: str,
-    recognizer: str,
-    threads: int | None,
-    memory: int | str | None,
-    runtime: str = "onnxruntime",
-    precision: str = "float32",
-) -> Pipeline:
-    return _Shared(detector, recognizer, threads=threads, memory=memory, runtime=runtime, precision=precision)
+def _pipeline(**choice: Any) -> Pipeline:
+    return _Shared(**choice)
 
 
-def _open(*choices: Any) -> Pipeline:
-    with _loading:
-        return _pipeline(*choices)
+class Options(TypedDict, total=False):
+    """How to look; every call below takes these.
 
-
-def detect(
-    image: Source | Frame,
-    *,
-    detector: str = "mmod",
-    max_side: int | None = None,
-    upsample: int = 0,
-    min_face: float | None = None,
-    max_face: float | None = None,
-    min_confidence: float = 0.0,
-    threads: int | None = None,
-    memory: int | str | None = None,
-    runtime: str = "onnxruntime",
-    precision: str = "float32",
-) -> Analysis:
-    """Where the faces are.
-
-    Args:
-        image: a path, encoded bytes, or an (h, w, 3) uint8 RGB array.
-        detector: ``mmod``, ``dlib-cnn`` or ``dlib-hog``.
+    Attributes:
+        profile: ``modern`` (YuNet and SFace, the default) or ``classic`` (dlib's two networks).
+        detector: instead of the profile's: ``mmod``, ``yunet``, ``yunet:FILE``, ``dlib-cnn`` or ``dlib-hog``; see
+            `detectors.open_detector`.
+        recognizer: instead of the profile's: ``sface``, ``resnet``, ``dlib-resnet``, ``onnx:FILE``; see
+            `recognizers.open_recognizer`.
         max_side: shrink the frame so that its longer side has at most this many pixels; never enlarges.
         upsample: double the sides this many times after shrinking.
         min_face: choose the scale for faces of this many native pixels instead of ``max_side``.
         max_face: leave out the levels on which only faces larger than this show, in native pixels.
-        min_confidence: boxes at or below it are left out.
+        min_confidence: boxes at or below it are left out; by default what suits the detector.
         threads: compute threads; by default one a processor that this process may use.
         memory: what the whole process may take, in bytes or as "256MiB"; by default what is found, see
             `peephole.memory.find_budget`. Where it is too small for the wanted detail, the plan is coarsened and says
             so.
         runtime, precision: what runs the networks: ``onnxruntime``, or ``openvino`` where it is installed, and
             ``float32`` or, in OpenVINO on processors that have it, ``bfloat16``.
+    """
+
+    profile: str
+    detector: str | None
+    recognizer: str | None
+    max_side: int | None
+    upsample: int
+    min_face: float | None
+    max_face: float | None
+    min_confidence: float | None
+    threads: int | None
+    memory: int | str | None
+    runtime: str
+    precision: str
+
+
+class _Look(TypedDict):
+    """What of the options goes to `Pipeline.analyse`."""
+
+    scale: Scale
+    min_confidence: float | None
+
+
+def _open(options: Options) -> tuple[Pipeline, _Look]:
+    """The shared pipeline that the options ask for, and what it is to be told."""
+    unknown = options.keys() - Options.__annotations__.keys()
+    if unknown:
+        raise TypeError(f"unexpected keyword argument {min(unknown)!r}")
+    # In one order: they are a cache's key.
+    choice = {name: value for name, value in sorted(options.items()) if name not in ("min_confidence", *_SCALE)}
+    scale = Scale(**{name: value for name, value in options.items() if name in _SCALE})  # type: ignore[arg-type]
+    with _loading:
+        return _pipeline(**choice), _Look(scale=scale, min_confidence=options.get("min_confidence"))
+
+
+_SCALE = ("max_side", "upsample", "min_face", "max_face")
+
+
+def detect(image: Source | Frame, **options: Unpack[Options]) -> Analysis:
+    """Where the faces are.
+
+    Args:
+        image: a path, encoded bytes, or an (h, w, 3) uint8 RGB array.
+        options: see `Options`.
 
     Raises:
         FrameError, UsageError, ModelError: see `peephole.errors`.
     """
-    return _open(detector, "resnet", threads, memory, runtime, precision).analyse(
-        image, scale=Scale(max_side, upsample, min_face, max_face), min_confidence=min_confidence
-    )
+    pipeline, look = _open(options)
+    return pipeline.analyse(image, **look)
 
 
-def embed(
-    image: Source | Frame,
-    *,
-    detector: str = "mmod",
-    recognizer: str = "resnet",
-    max_side: int | None = None,
-    upsample: int = 0,
-    min_face: float | None = None,
-    max_face: float | None = None,
-    min_confidence: float = 0.0,
-    threads: int | None = None,
-    memory: int | str | None = None,
-    runtime: str = "onnxruntime",
-    precision: str = "float32",
-) -> Analysis:
-    """Where the faces are, with landmarks and a vector each; see `detect` for the arguments."""
-    return _open(detector, recognizer, threads, memory, runtime, precision).analyse(
-        image, scale=Scale(max_side, upsample, min_face, max_face), min_confidence=min_confidence, embed=True
-    )
+def embed(image: Source | Frame, **options: Unpack[Options]) -> Analysis:
+    """Where the faces are, with landmarks and a vector each; see `detect`."""
+    pipeline, look = _open(options)
+    return pipeline.analyse(image, **look, embed=True)
 
 
 def label(
     image: Source | Frame,
-    people: People | str | os.PathLike[str],
+    people: People | str | os.PathLike[str] | None = None,
     *,
+    gallery: str | os.PathLike[str] | None = None,
     threshold: float | None = None,
-    detector: str = "mmod",
-    recognizer: str = "resnet",
-    max_side: int | None = None,
-    upsample: int = 0,
-    min_face: float | None = None,
-    max_face: float | None = None,
-    min_confidence: float = 0.0,
-    threads: int | None = None,
-    memory: int | str | None = None,
-    runtime: str = "onnxruntime",
-    precision: str = "float32",
+    **options: Unpack[Options],
 ) -> Analysis:
     """Whose faces they are.
 
     Args:
         image: see `detect`.
         people: what `load_people` returned, or the folder for it, ``DIR/NAME/*.jpg``. A folder is read again only
-            when a photo in it has changed.
-        threshold: largest Euclidean distance that is still the same person; by default 0.6, dlib's convention.
-        detector, recognizer, max_side, upsample, min_face, max_face, min_confidence, threads, memory, runtime,
-            precision: see `detect`.
+            when a photo in it has changed. None: whoever the gallery knows.
+        gallery: its file; by default that of `peephole.gallery.gallery_path`. What is enrolled by other processes
+            counts from the next call on.
+        threshold: decide by this alone: the largest Euclidean distance (ResNet; 0.6 by dlib's convention), or the least
+            cosine (SFace), that is the same person. By default the recognizer's rule decides, see `peephole.match`.
+        options: see `Options`.
 
     Raises:
-        PeopleError: the folder cannot be used.
+        PeopleError: the folder cannot be used, or nobody is enrolled in the gallery.
+        GalleryError: there is no gallery, or it knows nobody by this recognizer.
         FrameError, UsageError, ModelError: see `peephole.errors`.
     """
-    scale = Scale(max_side, upsample, min_face, max_face)
-    pipeline = _open(detector, recognizer, threads, memory, runtime, precision)
-    known = people
-    if not isinstance(known, People):
+    pipeline, look = _open(options)
+    known, rule = people, None
+    if known is None:
+        with Gallery.open(gallery, create=False) as opened, _enrolling:
+            refuse_nobody(opened)
+            known, rule = _known_to(opened.path).read(opened, pipeline.recognizer)
+    elif gallery is not None:
+        raise UsageError("people take the gallery's place: name one of them")
+    elif not isinstance(known, People):
         with _enrolling:
-            known = _known(pipeline, Path(known), _state(Path(known)), scale, min_confidence)
-    return pipeline.analyse(image, scale=scale, min_confidence=min_confidence, people=known, threshold=threshold)
+            known = _known(pipeline, Path(known), _state(Path(known)), **look)
+    return pipeline.analyse(image, **look, people=known, rule=rule, threshold=threshold)
 
 
-def load_people(
-    folder: str | os.PathLike[str],
+def enroll(
+    name: str,
+    image: Source | Frame,
     *,
-    detector: str = "mmod",
-    recognizer: str = "resnet",
-    max_side: int | None = None,
-    upsample: int = 0,
-    min_face: float | None = None,
-    max_face: float | None = None,
-    min_confidence: float = 0.0,
-    threads: int | None = None,
-    memory: int | str | None = None,
-    runtime: str = "onnxruntime",
-    precision: str = "float32",
-) -> People:
-    """The people of a folder, ``DIR/NAME/*.jpg``; see `peephole.people.load_people` and `detect`."""
-    pipeline = _open(detector, recognizer, threads, memory, runtime, precision)
-    return _load_people(
-        folder, pipeline, scale=Scale(max_side, upsample, min_face, max_face), min_confidence=min_confidence
-    )
+    gallery: str | os.PathLike[str] | None = None,
+    force: bool = False,
+    **options: Unpack[Options],
+) -> Enrolment:
+    """Enrol a photo of a person in the gallery, which is made if there is none.
+
+    Args:
+        name: whose photo it is.
+        image: see `detect`.
+        gallery: its file; by default that of `peephole.gallery.gallery_path`.
+        force: take a face that is unclear, or like somebody else's, all the same.
+        options: see `Options`.
+
+    Raises:
+        PhotoRefused: it shows no face, several, an unclear one or somebody else's.
+        GalleryError: the name, or the gallery, will not do.
+        FrameError, UsageError, ModelError: see `peephole.errors`.
+    """
+    pipeline, look = _open(options)
+    with Gallery.open(gallery) as opened:
+        return _enroll(pipeline, opened, name, image, force=force, **look)
 
 
-def plan(
-    size: Size,
-    *,
-    detector: str = "mmod",
-    max_side: int | None = None,
-    upsample: int = 0,
-    min_face: float | None = None,
-    max_face: float | None = None,
-    memory: int | str | None = None,
-    reducible: bool = True,
-) -> Plan:
+def load_people(folder: str | os.PathLike[str], **options: Unpack[Options]) -> People:
+    """The people of a folder, ``DIR/NAME/*.jpg``; see `peephole.people.load_people` and `Options`."""
+    pipeline, look = _open(options)
+    return _load_people(folder, pipeline, **look)
+
+
+def plan(size: Size, *, reducible: bool = True, **options: Unpack[Options]) -> Plan:
     """How a detector would look at a frame of (width, height), within the memory budget.
 
-    Loads the detector, to know what the process takes before any frame. See `detect` for the arguments; ``reducible``
-    says that the frame is a JPEG, which can be decoded at a part of its size.
+    Loads the detector, to know what the process takes before any frame.
+
+    Args:
+        size: the frame's native (width, height).
+        reducible: the frame is a JPEG, which can be decoded at a part of its size.
+        options: see `Options`.
+
+    Raises:
+        BudgetTooSmall, UsageError, ModelError: see `peephole.errors`.
     """
-    pipeline = _open(detector, "resnet", None, memory)
-    return pipeline.plan(size, Scale(max_side, upsample, min_face, max_face), reducible=reducible, encoded=1)
+    pipeline, look = _open(options)
+    return pipeline.plan(size, look["scale"], reducible=reducible, encoded=1)
 
 
 def detect_faces(
     image_path: Source, *, max_side: int | None = CLASSIC_SIDE, upsample: int = CLASSIC_UPSAMPLE
 ) -> Iterator[ClassicFace]:
     """The classic cure: shrink to 720, upsample once, detect, scale the boxes back to native pixels."""
-    faces = detect(image_path, max_side=max_side, upsample=upsample).faces
+    faces = detect(image_path, profile="classic", max_side=max_side, upsample=upsample).faces
     for (left, top, right, bottom), confidence in zip(round_boxes(faces.boxes), faces.confidence, strict=True):
         yield ClassicFace(
             left=int(left), top=int(top), right=int(right), bottom=int(bottom), confidence=float(confidence)
@@ -244,11 +261,16 @@ def _state(folder: Path) -> tuple[tuple[str, int, int], ...]:
 
 
 @functools.lru_cache(maxsize=8)
+def _known_to(gallery: Path) -> Known:  # noqa: ARG001 - the cache's key
+    return Known()
+
+
+@functools.lru_cache(maxsize=8)
 def _known(
     pipeline: Pipeline,
     folder: Path,
     state: tuple[tuple[str, int, int], ...],  # noqa: ARG001 - part of the cache's key
     scale: Scale,
-    min_confidence: float,
+    min_confidence: float | None,
 ) -> People:
     return _load_people(folder, pipeline, scale=scale, min_confidence=min_confidence)

@@ -9,18 +9,35 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from . import __version__
+from .cli_explain import calibrate, why
+from .cli_models import models
+from .cli_options import (
+    LOOK,
+    frame_options,
+    gallery_option,
+    open_looking,
+    open_pipeline,
+    recognizer_option,
+    scale_options,
+)
+from .cli_people import enroll, not_this_person, people, the_gallery
+from .cli_unknowns import name_group, unknowns
+from .cli_watch import watch
 from .errors import FrameError, FrameNotFound, FrameUnreadable, PeepholeError, UsageError
 
 if TYPE_CHECKING:
-    from .faces import Faces
-    from .frame import Frame
+    from .gallery import Gallery
+    from .looking import Encoded, Looking
+    from .match import People, Rule
+    from .pipeline import Analysis
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -29,9 +46,6 @@ USAGE = 2
 STDIN = "-"
 MANY = 5
 """From this many files on, a terminal gets a progress bar."""
-
-DETECTOR_NAMES = click.Choice(["mmod", "dlib-cnn", "dlib-hog"])
-RECOGNIZER_NAMES = click.Choice(["resnet", "dlib-resnet"])
 
 
 class _Group(click.Group):
@@ -86,85 +100,23 @@ def main() -> None:
         sys.stdout.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
 
 
-def _options(*decorators: Callable[[F], F]) -> Callable[[F], F]:
-    def apply(function: F) -> F:
-        for decorator in reversed(decorators):
-            function = decorator(function)
-        return function
-
-    return apply
-
-
-scale_options = _options(
-    click.option("--detector", type=DETECTOR_NAMES, default="mmod", show_default=True, help="What finds the faces."),
-    click.option("--max-side", type=click.IntRange(1), help="Shrink so that the longer side has this many pixels."),
-    click.option(
-        "--upsample",
-        type=click.IntRange(0, 4),
-        default=0,
-        show_default=True,
-        help="Double the sides this many times after shrinking.",
-    ),
-    click.option(
-        "--min-face",
-        type=float,
-        help="Choose the scale for faces this wide, in native pixels; enlarges only as --upsample allows.",
-    ),
-    click.option("--max-face", type=float, help="Leave out what finds only faces wider than this, in native pixels."),
-    click.option(
-        "--memory",
-        metavar="SIZE",
-        help="What the whole process may take, as 256MiB.  [default: $PEEPHOLE_MEMORY, or what the cgroup and the "
-        "machine leave]",
-    ),
-)
-frame_options = _options(
-    click.argument("images", nargs=-1, required=True, metavar="FILE|DIR|-..."),
-    scale_options,
-    click.option(
-        "--min-confidence",
-        type=float,
-        default=0.0,
-        show_default=True,
-        help="Leave out boxes at or below it, in the detector's own unit.",
-    ),
-    click.option("--threads", type=click.IntRange(1), help="Compute threads; by default one a usable processor."),
-    click.option("--runtime", type=click.Choice(["onnxruntime", "openvino"]), default="onnxruntime", show_default=True),
-    click.option(
-        "--precision",
-        type=click.Choice(["float32", "bfloat16"]),
-        default="float32",
-        show_default=True,
-        help="bfloat16 only with --runtime openvino, on processors that have it.",
-    ),
-    click.option("--jsonl", is_flag=True, help="Print a JSON line an image instead of a table."),
-    click.option(
-        "--draw",
-        type=click.Path(file_okay=False),
-        metavar="DIR",
-        help="Write annotated copies there; what lies there from an earlier run may be overwritten.",
-    ),
-    click.option(
-        "--timings",
-        type=click.Path(dir_okay=False),
-        metavar="FILE",
-        help="Append a JSON line of timings a frame.",
-    ),
-)
-recognizer_option = click.option(
-    "--recognizer",
-    type=RECOGNIZER_NAMES,
-    default="resnet",
-    show_default=True,
-    help="What turns faces into vectors.",
-)
+main.add_command(models)
+for _command in (enroll, people, the_gallery, not_this_person, unknowns, name_group, calibrate, why, watch):
+    main.add_command(_command)
 
 
 @main.command()
 @frame_options
+@click.option(
+    "--extent",
+    type=click.Choice(["detector", "face"]),
+    default="detector",
+    show_default=True,
+    help="Boxes as the detector draws them (dlib's: tight squares), or all as the face's extent.",
+)
 def detect(**options: Any) -> None:
     """Find faces: a box and a confidence each."""
-    _run(_Job(**options))
+    _run(options)
 
 
 @main.command()
@@ -172,27 +124,32 @@ def detect(**options: Any) -> None:
 @recognizer_option
 def embed(**options: Any) -> None:
     """Find faces and turn each into landmarks and a vector."""
-    _run(_Job(**options, embed=True))
+    _run(options, embed=True)
 
 
 @main.command()
 @frame_options
 @recognizer_option
+@gallery_option
 @click.option(
     "--people",
-    required=True,
     type=click.Path(),
     metavar="DIR",
-    help="Holds a folder of photos for each person: DIR/NAME/*.jpg.",
+    help="In place of the gallery, a folder of photos for each person: DIR/NAME/*.jpg.",
 )
 @click.option(
     "--threshold",
     type=click.FloatRange(0),
-    help="Largest Euclidean distance that is still the same person.  [default: the recognizer's, 0.6]",
+    help="Decide by this alone: the largest Euclidean distance (resnet), or the least cosine (sface), that is the same "
+    "person.  [default: the recognizer's rule, at most 1 stranger in 1,000]",
 )
+@click.option("--remember", is_flag=True, help="Keep clear faces that nobody knows in the gallery, for a set time.")
+@click.option("--camera", default="", metavar="NAME", help="With --remember, the camera that took the pictures.")
 def label(**options: Any) -> None:
-    """Find faces and say whose they are."""
-    _run(_Job(**options, embed=True))
+    """Find faces and say whose they are: by the gallery, see peephole enroll, or by a folder of photos."""
+    if options["people"] is not None and (options["gallery"] is not None or options["remember"]):
+        raise UsageError("--people takes the gallery's place: leave out --gallery and --remember, or --people")
+    _run(options, embed=True, name=True)
 
 
 @main.command()
@@ -201,13 +158,13 @@ def label(**options: Any) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
 def plan(size: str, as_json: bool, **options: Any) -> None:
     """Show how a frame would be looked at, without looking."""
-    from . import api, report
+    from . import report
 
     width, separator, height = size.lower().partition("x")
     if not (separator and width.isdecimal() and height.isdecimal()):
         raise UsageError(f"--size takes WIDTHxHEIGHT in pixels, as 1536x1536, not {size!r}")
-    planned = api.plan((int(width), int(height)), **options)
-    pipeline = api._pipeline(options["detector"], "resnet", None, options["memory"])
+    pipeline, look = open_pipeline(options)
+    planned = pipeline.plan((int(width), int(height)), look["scale"], reducible=True, encoded=1)
     click.echo(json.dumps(planned.to_dict()) if as_json else report.describe_plan(planned, pipeline))
 
 
@@ -233,23 +190,17 @@ class _Job:
     """What one of the three verbs was asked to do."""
 
     images: tuple[str, ...]
-    detector: str
-    max_side: int | None
-    upsample: int
-    min_face: float | None
-    max_face: float | None
-    memory: str | None
-    min_confidence: float
-    threads: int | None
-    runtime: str
-    precision: str
     jsonl: bool
     draw: str | None
     timings: str | None
-    recognizer: str = "resnet"
     embed: bool = False
+    name: bool = False
     people: str | None = None
+    gallery: str | None = None
+    remember: bool = False
+    camera: str = ""
     threshold: float | None = None
+    extent: str = "detector"
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,77 +235,102 @@ def _inputs(images: Sequence[str], draw: Path | None) -> list[_Input]:
     return found
 
 
-def _run(job: _Job) -> None:
+def _run(options: dict[str, Any], **more: Any) -> None:
     """Look at every image, print a result each, and exit with the status that the contract gives."""
-    from . import pipeline, planner
-    from .frame import load, snapshot
-    from .pipeline import Pipeline, Scale
-    from .report import FaceTable, escaped
+    from .extent import face_extent
+    from .pipeline import check
+    from .remember import remember
+    from .report import FaceTable
     from .timings import StageClock, TimingLog
 
-    scale = Scale(job.max_side, job.upsample, job.min_face, job.max_face)
-    planner.check((1, 1), job.max_side, job.upsample, job.min_face, job.max_face)
-    pipeline.check(job.min_confidence, job.threshold)
-    looking = Pipeline(
-        job.detector,
-        job.recognizer,
-        threads=job.threads,
-        memory=job.memory,
-        runtime=job.runtime,
-        precision=job.precision,
-    )
+    job = _Job(**{name: value for name, value in options.items() if name not in LOOK}, **more)
+    looking, look = open_looking(options, embed=job.embed, keep=bool(job.draw) or job.remember)
+    check(look["min_confidence"], job.threshold)
     draw = Path(job.draw) if job.draw else None
     inputs = _inputs(job.images, draw)
     drawings = _Drawings(draw, inputs, job.people) if draw else None
     log = TimingLog(job.timings) if job.timings else None
     failed = False
 
-    people = None
+    with looking, _knowing(job, looking, look) as (known, gallery):
+        table = FaceTable([each.name for each in inputs], embeddings=job.embed and not job.name, matches=job.name)
+        if not job.jsonl:
+            click.echo(table.header)
+        with _progress(len(inputs)) as (say, advance):
+            for each in inputs:
+                clock = StageClock()
+                try:
+                    if each.error:
+                        raise each.error
+                    source = _stdin() if each.name == STDIN else each.name
+                    people, rule = known()
+                    analysis = looking.analyse(
+                        source,
+                        name=each.name,
+                        **look,
+                        embed=job.embed,
+                        people=people,
+                        rule=rule,
+                        threshold=job.threshold,
+                        clock=clock,
+                    )
+                except FrameError as error:
+                    failed = True
+                    say([_failure(each.name, error)] if job.jsonl else [table.failure(each.name, error)])
+                    if log:
+                        log.failure(each.name, error, clock)
+                else:
+                    if job.extent == "face":
+                        boxes = face_extent(analysis.faces.boxes, analysis.plan.detector)
+                        analysis = replace(analysis, faces=replace(analysis.faces, boxes=boxes))
+                    say([json.dumps(analysis.to_dict())] if job.jsonl else table.rows(analysis))
+                    if drawings:
+                        failed |= not drawings.write(looking, source, analysis)
+                    if job.remember and gallery:
+                        cut = partial(looking.photo, source, analysis)
+                        taken = _taken(each.name)
+                        remember(gallery, cut, analysis, looking.recognizer, camera=job.camera, time=taken)
+                    if log:
+                        log.frame(analysis)
+                advance()
+    sys.exit(SOME_FAILED if failed else 0)
+
+
+@contextmanager
+def _knowing(
+    job: _Job, looking: Looking, look: dict[str, Any]
+) -> Iterator[tuple[Callable[[], tuple[People | None, Rule | None]], Gallery | None]]:
+    """What tells before each frame who is known and what decides; and the gallery, where it is known from there."""
+    if not job.name:
+        yield lambda: (None, None), None
+        return
     if job.people is not None:
         from .people import load_people
+        from .report import escaped
 
         with _counter() as seen:
-            people = load_people(job.people, looking, scale=scale, min_confidence=job.min_confidence, progress=seen)
+            people = load_people(job.people, looking, **look, progress=seen)
         for path, reason in people.problems:
             click.echo(f"peephole: {escaped(path)}: {reason}", err=True)
+        yield lambda: (people, None), None
+        return
+    from .gallery import Gallery
+    from .people import Known, refuse_nobody
 
-    table = FaceTable(
-        [each.name for each in inputs], embeddings=job.embed and people is None, matches=people is not None
-    )
-    if not job.jsonl:
-        click.echo(table.header)
-    with _progress(len(inputs)) as (say, advance):
-        for each in inputs:
-            clock = StageClock()
-            try:
-                if each.error:
-                    raise each.error
-                with clock.stage("decode"):
-                    opened = snapshot(_stdin() if each.name == STDIN else load(each.name), each.name)
-                frames: list[Frame] = []
-                analysis = looking.analyse(
-                    opened,
-                    scale=scale,
-                    min_confidence=job.min_confidence,
-                    embed=job.embed,
-                    people=people,
-                    threshold=job.threshold,
-                    clock=clock,
-                    keep=frames.append if drawings else None,
-                )
-            except FrameError as error:
-                failed = True
-                say([_failure(each.name, error)] if job.jsonl else [table.failure(each.name, error)])
-                if log:
-                    log.failure(each.name, error, clock)
-            else:
-                say([json.dumps(analysis.to_dict())] if job.jsonl else table.rows(analysis))
-                if drawings:
-                    failed |= not drawings.write(frames.pop(), analysis.faces)
-                if log:
-                    log.frame(analysis)
-            advance()
-    sys.exit(SOME_FAILED if failed else 0)
+    with Gallery.open(job.gallery, create=job.remember) as gallery:
+        if not job.remember:
+            refuse_nobody(gallery)
+        known = Known()
+        known.read(gallery, looking.recognizer)  # another model's is refused before there is any output
+        yield lambda: known.read(gallery, looking.recognizer), gallery
+
+
+def _taken(name: str) -> float | None:
+    """When a picture was taken, UTC seconds, by its file's time; None for now."""
+    try:
+        return None if name == STDIN else Path(name).stat().st_mtime
+    except OSError:
+        return None
 
 
 def _stdin() -> bytes:
@@ -421,11 +397,9 @@ class _Drawings:
         self._inputs = {_identity(file) for file in files} - {None}
         self._used: set[str] = set()
 
-    def write(self, frame: Frame, faces: Faces) -> bool:
+    def write(self, looking: Looking, source: Encoded, analysis: Analysis) -> bool:
         """Draw one; a drawing that fails is said on standard error and does not stop the run."""
-        from .draw import annotate
-
-        stem = "stdin" if frame.source == STDIN else Path(frame.source).stem
+        stem = "stdin" if analysis.source == STDIN else Path(analysis.source).stem
         name, number = stem, 1
         # Some file systems take A.jpg and a.jpg for one; and a name here may be a link to an input, or the reverse.
         while name.casefold() in self._used or _identity(self._folder / f"{name}.jpg") in self._inputs:
@@ -434,11 +408,12 @@ class _Drawings:
         self._used.add(name.casefold())
         target = self._folder / f"{name}.jpg"
         try:
-            annotate(frame, faces).save(target, quality=90)
-        except (OSError, ValueError, MemoryError) as error:  # ValueError: more pixels a side than a JPEG can have
-            click.echo(f"peephole: {target} cannot be drawn: {error or 'not enough memory'}", err=True)
-            return False
-        return True
+            problem = looking.draw(source, analysis, target)
+        except FrameError as error:
+            problem = str(error)
+        if problem:
+            click.echo(f"peephole: {target} cannot be drawn: {problem}", err=True)
+        return not problem
 
 
 def _real(path: Path) -> Path:

@@ -122,7 +122,8 @@ def run(folder: Path, say: Callable[[str], object]) -> bool:
         [("frame", -16), ("face", 4), ("name", -14), ("score", 5), ("native box", -22), ("error", 6), ("verdict", -9)]
         + [(stage, 6) for stage in STAGES]
     )
-    say(f"{len(people)} photos of {ENROLLED.person} enrolled; frames of {SIDE}x{SIDE}; times in milliseconds")
+    models = f"{pipeline.detector.profile.name} and {pipeline.recognizer.name}"
+    say(f"{len(people)} photos of {ENROLLED.person} enrolled; frames of {SIDE}x{SIDE}; {models}; times in milliseconds")
     say("error: from the centre of the box found to the centre of the face, in native pixels\n")
     say(table.header())
     right = True

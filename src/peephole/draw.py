@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 from PIL import Image, ImageDraw, ImageFont
 
-from .faces import UNKNOWN, Face, Faces
+from .faces import RESERVED, Face, Faces
 from .frame import Frame
 from .geometry import round_boxes
 
@@ -35,8 +37,17 @@ def annotate(frame: Frame, faces: Faces) -> Image.Image:
     return image
 
 
+def write(frame: Frame, faces: Faces, target: str | os.PathLike[str]) -> str | None:
+    """Write the annotated copy as a JPEG; returns the reason why that cannot be done, or None."""
+    try:
+        annotate(frame, faces).save(target, "JPEG", quality=90)
+    except (OSError, ValueError, MemoryError) as error:  # ValueError: more pixels a side than a JPEG can have
+        return str(error) or "not enough memory"
+    return None
+
+
 def _style(face: Face) -> tuple[tuple[int, int, int], str]:
     if face.match is None:
         return FACE_COLOUR, f"{face.confidence:.2f}"
-    colour = UNKNOWN_COLOUR if face.match.name == UNKNOWN else KNOWN_COLOUR
+    colour = UNKNOWN_COLOUR if face.match.name in RESERVED else KNOWN_COLOUR
     return colour, face.match.name if face.score is None else f"{face.match.name} {face.score:.2f}"

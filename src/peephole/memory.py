@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 from .errors import UsageError
 
@@ -164,13 +165,30 @@ def _cpu_quotas(root: Path) -> Iterator[int]:
             yield -(-quota // period)
 
 
-def _groups(root: Path, controller: str) -> Iterator[tuple[Path, str]]:
-    """The folders of the process's own cgroup and those above it, and the type of file system they are in.
+def oom_kills(process: int | Literal["self"] = "self", *, root: Path = Path("/")) -> tuple[Path, int] | None:
+    """The file in which the kernel counts whom it killed for memory in a process's own cgroup, and how many so far.
+
+    None where there is none. Version 2 counts the groups below it too.
+    """
+    for folder, kind in _groups(root, "memory", process):
+        path = folder / ("memory.oom_control" if kind == "cgroup" else "memory.events")
+        if (kills := _field(path, "oom_kill")) is not None:
+            return path, kills
+    return None
+
+
+def peak_of(process: int, *, root: Path = Path("/")) -> int:
+    """The largest resident size of another process, in bytes, as `peak_rss`; 0 once it has ended."""
+    return _field(root / f"proc/{process}/status", "VmHWM") or 0
+
+
+def _groups(root: Path, controller: str, process: int | str = "self") -> Iterator[tuple[Path, str]]:
+    """The folders of a process's own cgroup and those above it, and the type of file system they are in.
 
     A system can have both versions mounted with the controller in one of them; folders without it have no files of it.
     """
     paths: dict[str, str] = {}
-    for line in _read(root / "proc/self/cgroup").split("\n"):  # "4:cpu,cpuacct:/x", or "0::/x" for version 2
+    for line in _read(root / f"proc/{process}/cgroup").split("\n"):  # "4:cpu,cpuacct:/x", or "0::/x" for version 2
         _, controllers, path = line.split(":", 2) if line.count(":") > 1 else ("", "-", "")
         if not controllers or controller in controllers.split(","):
             paths["cgroup" if controllers else "cgroup2"] = path

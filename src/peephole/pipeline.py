@@ -8,21 +8,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Protocol, cast
 
 import numpy as np
 
 from . import planner
-from .align import Landmarker, cut_chips
-from .detectors import Detector, open_detector
-from .errors import BudgetTooSmall, UsageError, memory_errors
+from .align import Landmarker, cut_chips, matched, squares
+from .detectors import Candidates, Detector, open_detector
+from .errors import BudgetTooSmall, PeopleError, UsageError, memory_errors
 from .faces import Face, Faces
 from .frame import Frame, Snapshot, Source, open_source
-from .geometry import suppress
-from .match import People, match
+from .geometry import Points, suppress
+from .match import People, Rule, Similarity, match
 from .memory import Budget, current_rss, find_budget, parse_size, peak_rss, reset_peak, return_what_is_freed
 from .models.session import Runtime
 from .planner import Plan, Size
+from .quality import assess, eyes, reason
 from .recognizers import Recognizer, open_recognizer
 from .timings import StageClock
 
@@ -47,6 +48,23 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True)
+class Retry:
+    """A first attempt that did not end well.
+
+    Attributes:
+        after: what happened to it, a `PeepholeError.kind`.
+        budget: bytes within which the frame was looked at then.
+    """
+
+    after: str
+    budget: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """As results have it."""
+        return {"after": self.after, "budget_mb": round(self.budget / 1e6, 1)}
+
+
+@dataclass(frozen=True, slots=True)
 class Analysis:
     """What was seen on one frame. Iterating over it yields its faces, the most confident first.
 
@@ -58,6 +76,7 @@ class Analysis:
         memory: what was allowed, predicted and measured.
         timings_ms: milliseconds by stage, in their order.
         models: SHA-256 of every model file that took part, by name.
+        retried: what became of a first attempt, where this is the second one; see `worker.host`.
     """
 
     source: str
@@ -68,6 +87,7 @@ class Analysis:
     memory: Memory
     timings_ms: dict[str, float]
     models: dict[str, str]
+    retried: Retry | None = None
 
     def __len__(self) -> int:
         return len(self.faces)
@@ -86,6 +106,7 @@ class Analysis:
             "memory": self.memory.to_dict(),
             "timings_ms": self.timings_ms,
             "models": self.models,
+            **({} if self.retried is None else {"retried": self.retried.to_dict()}),
         }
 
 
@@ -113,12 +134,52 @@ def whole(name: str, value: object) -> None:
         raise UsageError(f"{name} must be a whole number, not {value!r}")
 
 
-def check(min_confidence: float, threshold: float | None) -> None:
+def check(min_confidence: float | None, threshold: float | None) -> None:
     """Raise a `UsageError` for values that every comparison would answer in the same way."""
-    if math.isnan(min_confidence):
+    if min_confidence is not None and math.isnan(min_confidence):
         raise UsageError("min_confidence must be a number")
     if threshold is not None and not threshold >= 0:
-        raise UsageError(f"threshold must be a distance of at least 0, not {threshold}")
+        raise UsageError(f"threshold must be a distance or a cosine of at least 0, not {threshold}")
+
+
+class Identified(Protocol):
+    """A recognizer, as far as the owner of its vectors needs to know; it may be loaded in another process."""
+
+    @property
+    def name(self) -> str:
+        """See `Recognizer.name`."""
+        ...
+
+    @property
+    def model_id(self) -> str:
+        """See `Recognizer.model_id`."""
+        ...
+
+    @property
+    def similarity(self) -> Similarity:
+        """See `Recognizer.similarity`."""
+        ...
+
+    @property
+    def rule(self) -> Rule:
+        """See `Recognizer.rule`."""
+        ...
+
+
+def check_people(people: People, recognizer: Identified) -> None:
+    """Raise a `PeopleError` where the people's vectors are known to be another recognizer's."""
+    if people.model not in (None, recognizer.model_id):
+        raise PeopleError(
+            f"the people's photos were embedded by another recognizer than {recognizer.name}, and vectors of "
+            "two models cannot be compared: load the people with this one"
+        )
+
+
+RECOGNIZING = 4_000_000
+"""Bytes that a recognizer's first call leaves taken, beside what the detector's buffers leave free."""
+PROFILES = {"modern": ("yunet", "sface"), "classic": ("mmod", "resnet")}
+"""Detector and recognizer that go together; the first is the default. Figures of both: docs/accuracy.md."""
+DEFAULT_PROFILE = next(iter(PROFILES))
 
 
 class Pipeline:
@@ -126,9 +187,10 @@ class Pipeline:
 
     def __init__(
         self,
-        detector: str | Detector = "mmod",
-        recognizer: str | Recognizer = "resnet",
+        detector: str | Detector | None = None,
+        recognizer: str | Recognizer | None = None,
         *,
+        profile: str = DEFAULT_PROFILE,
         threads: int | None = None,
         memory: int | str | None = None,
         runtime: str = "onnxruntime",
@@ -137,28 +199,32 @@ class Pipeline:
         """Choose the models, by name or ready made.
 
         Args:
-            detector: see `detectors.open_detector`.
-            recognizer: see `recognizers.open_recognizer`.
+            detector: see `detectors.open_detector`; by default the profile's.
+            recognizer: see `recognizers.open_recognizer`; by default the profile's.
+            profile: one of `PROFILES`: a detector and a recognizer that go together.
             threads: compute threads, at least 1; by default one a processor that this process may use.
             memory: what the whole process may take, in bytes or as "256MiB"; by default what is found, see
                 `memory.find_budget`.
             runtime, precision: what runs the networks; see `models.session.Runtime`.
 
         Raises:
-            UsageError: ``threads`` is no whole number of at least 1, ``memory`` is no size, or there is no detector or
-                recognizer.
+            UsageError: ``threads`` is no whole number of at least 1, ``memory`` is no size, or there is no such
+                profile.
         """
         whole("threads", threads)
-        for what, chosen in (("detector", detector), ("recognizer", recognizer)):
-            if chosen is None:
-                raise UsageError(f"{what} must be a name or a {what}, not None")
+        if profile not in PROFILES:
+            raise UsageError(f"there is no profile {profile!r}; choose one of {', '.join(PROFILES)}")
         if threads is not None and threads < 1:
             raise UsageError(f"threads must be at least 1, not {threads}")
-        self._detector, self._recognizer = detector, recognizer
+        usual_detector, usual_recognizer = PROFILES[profile]
+        self._detector = usual_detector if detector is None else detector
+        self._recognizer = usual_recognizer if recognizer is None else recognizer
         self._runtime = Runtime(runtime, precision, threads)
         self._requested = None if memory is None else parse_size(memory)
         self.floor = 0
         """Bytes that the process has with its models loaded, before it looks at a frame; grows with each model."""
+        self._kept = 0.0
+        """Bytes of the networks' buffers that are there beside the next frame; see `planner.plan`."""
         return_what_is_freed()
 
     @functools.cached_property
@@ -183,15 +249,15 @@ class Pipeline:
     def recognizer(self) -> Recognizer:
         """The recognizer, loaded on first use."""
         chosen = self._recognizer
-        with self._loading():
+        with self._loading(RECOGNIZING):
             return open_recognizer(chosen, self._runtime) if isinstance(chosen, str) else chosen
 
     @contextmanager
-    def _loading(self) -> Iterator[None]:
+    def _loading(self, working: int = 0) -> Iterator[None]:
         """Add what a model takes to the floor: what the process has before it looks at a frame."""
         before = current_rss() if self.floor else 0
         yield
-        self.floor += max(current_rss() - before, 0)
+        self.floor += max(current_rss() - before, 0) + working
 
     def plan(
         self, frame: Size, scale: Scale = Scale(), *, reducible: bool = False, encoded: int = 0, decoder: int = 0
@@ -215,6 +281,7 @@ class Pipeline:
                 reducible=reducible,
                 encoded=encoded,
                 decoder=decoder,
+                kept=self._kept,
             )
         except BudgetTooSmall as error:
             least = math.ceil((self.floor + error.needed) / 2**20)
@@ -230,10 +297,11 @@ class Pipeline:
         source: Source | Snapshot | Frame,
         *,
         scale: Scale = Scale(),
-        min_confidence: float = 0.0,
+        min_confidence: float | None = None,
         embed: bool = False,
         people: People | None = None,
         threshold: float | None = None,
+        rule: Rule | None = None,
         clock: StageClock | None = None,
         keep: Callable[[Frame], object] | None = None,
     ) -> Analysis:
@@ -242,15 +310,19 @@ class Pipeline:
         Args:
             source: see `frame.read`.
             scale: how large it is looked at.
-            min_confidence: boxes at or below it are left out, in the detector's own unit.
+            min_confidence: boxes at or below it are left out, in the detector's own unit; by default what its profile
+                says.
             embed: also find landmarks and embeddings.
             people: also say who it is; implies ``embed``.
-            threshold: largest Euclidean distance that is the same person; by default the recognizer's convention.
+            threshold: decide by this alone, without a margin and whatever the face's quality, in the recognizer's own
+                unit: the largest Euclidean distance, or the least cosine, that is the same person.
+            rule: decides who it is; by default the recognizer's.
             clock: the caller's, where it has timed stages of its own already.
             keep: called with the decoded frame, for a caller that wants to draw on it.
 
         Raises:
             FrameError: the frame cannot be looked at.
+            PeopleError: the people are another recognizer's.
             UsageError: an option cannot work.
             ModelError: a model cannot be used.
         """
@@ -258,10 +330,15 @@ class Pipeline:
         clock = clock or StageClock()
         embed = embed or people is not None
         if embed:  # the recognizer first: while it loads it takes more than afterwards
-            recognizer, landmarker = self.recognizer, self.landmarker
+            recognizer = self.recognizer
+            if people is not None:
+                check_people(people, recognizer)
         detector = self.detector
-        models = detector.models | (recognizer.models | landmarker.models if embed else {})
+        landmarker = self.landmarker if embed and detector.landmarks != recognizer.landmarks else None
+        models = detector.models | (recognizer.models if embed else {}) | (landmarker.models if landmarker else {})
         reset_peak()
+        kept = min(self._kept, max(current_rss() - self.floor, 0))  # not all that was planned need have been taken
+        self._kept = max(kept, recognizer.buffers) if embed else kept
 
         with clock.stage("decode"):
             opened = open_source(source)
@@ -282,26 +359,59 @@ class Pipeline:
             planned = self.plan(frame.native_size, scale)
         if keep:
             keep(frame)
+        self._kept = max(self._kept, planner.buffers(detector.profile, planned, planned.tiling))
         with clock.stage("detect"):
-            candidates = list(detector.scan(frame.pixels, planned, min_confidence))
+            least = detector.profile.default_confidence if min_confidence is None else min_confidence
+            candidates = list(detector.scan(frame.pixels, planned, least))
         with clock.stage("map"):  # the one place where coordinates become native
-            boxes = np.concatenate([level.to_native.boxes(boxes) for level, boxes, _ in candidates])
-            confidence = np.concatenate([scores for _, _, scores in candidates])
-            kept = suppress(boxes, confidence, detector.nms_overlap, detector.nms_covered)
-            faces = Faces(boxes[kept], confidence[kept])
+            faces = _native(candidates, detector)
 
         if embed:
             with clock.stage("align"):
-                landmarks = landmarker.find(frame, faces)
-                chips = cut_chips(frame, landmarks, recognizer.template, recognizer.side)
+                if landmarker:
+                    seen = faces if detector.landmarks == "none" else replace(faces, boxes=squares(faces.boxes))
+                    faces = replace(faces, landmarks=landmarker.find(frame, seen))
+                kind = landmarker.landmarks if landmarker else recognizer.landmarks
+                points, template = matched(faces, kind, recognizer.landmarks, recognizer.template)
+                chips = cut_chips(frame, points, template, recognizer.side)
+                on_chip = eyes(recognizer.template, recognizer.landmarks)
+                qualities = assess(chips, on_chip, cast("Points", faces.landmarks), kind, faces.boxes)
             with clock.stage("embed"):
                 embeddings = recognizer.embed(chips)
-            faces = replace(faces, landmarks=landmarks, embeddings=embeddings)
+            faces = replace(faces, embeddings=embeddings, qualities=qualities, kind=kind)
             if people is not None:
                 with clock.stage("match"):
-                    limit = recognizer.threshold if threshold is None else threshold
-                    faces = replace(faces, matches=match(embeddings, people, limit))
+                    faces = decide(faces, people, rule or recognizer.rule, threshold)
 
         memory = Memory(self.budget.bytes, self.floor + math.ceil(planned.bytes), peak_rss())
         width, height = frame.native_size
         return Analysis(frame.source, width, height, faces, planned, memory, clock.rounded(), models)
+
+
+def _native(candidates: list[Candidates], detector: Detector) -> Faces:
+    """What was found on all levels, in native pixels, one box a face; landmarks where the detector finds them."""
+    boxes = np.concatenate([level.to_native.boxes(boxes) for level, boxes, _, _ in candidates])
+    confidence = np.concatenate([each.confidence for each in candidates])
+    points = [each.level.to_native.points(each.landmarks) for each in candidates if each.landmarks is not None]
+    kept = suppress(boxes, confidence, detector.nms_overlap, detector.nms_covered)
+    return Faces(boxes[kept], confidence[kept], np.concatenate(points)[kept] if points else None)
+
+
+def decide(faces: Faces, people: People, rule: Rule, threshold: float | None = None) -> Faces:
+    """The faces with their matches: by the rule, unclear ones left alone, or by a threshold and nothing else.
+
+    Args:
+        faces: with embeddings and, for the rule, qualities.
+        people: of the recognizer that made the embeddings.
+        rule: that recognizer's.
+        threshold: see `Pipeline.analyse`.
+
+    Raises:
+        ValueError: the faces have no embeddings.
+    """
+    if faces.embeddings is None:
+        raise ValueError("faces without embeddings cannot be matched")
+    if threshold is not None:
+        return replace(faces, matches=match(faces.embeddings, people, rule.fixed(threshold)))
+    clear = None if faces.qualities is None else np.array([reason(each) is None for each in faces.qualities], bool)
+    return replace(faces, matches=match(faces.embeddings, people, rule, clear=clear))

@@ -89,6 +89,11 @@ class Streaming:
         stem_bytes: for each pixel of a strip.
         tail_bytes: for each cell of a tile.
         band_bytes: for each pixel of the rows of a level that are made at once.
+        block: levels are filled up with black to whole blocks of so many pixels, a side.
+        stem_halo: cells of a strip, on each side, that are computed for its edges alone.
+        tail_columns: how many times as wide as the widest strip the tail's widest tile may be.
+        tilings: what to choose from, from the fastest to the smallest.
+        most_buffers: bytes beyond which a smaller tiling is taken even where there is room.
     """
 
     stem_field: int
@@ -97,6 +102,11 @@ class Streaming:
     stem_bytes: float
     tail_bytes: float
     band_bytes: float
+    block: int = 1
+    stem_halo: int = 0
+    tail_columns: int = 1
+    tilings: tuple[Tiling, ...] = TILINGS
+    most_buffers: float = MOST_BUFFERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +118,8 @@ class Profile:
         smallest_face: side of the smallest face box it can report at scale 1, in pixels.
         stride: pixels from one cell of the score map to the next.
         receptive_field: side of the square of pixels that one score depends on.
-        ratio: how much smaller each level of the pyramid is; None where the detector makes its own pyramid inside
+        ratio: how much smaller each level of the pyramid is than the one before, which on a canvas is shrunk as dlib
+            does it, and otherwise exactly by this; None where the detector makes its own pyramid inside
             and is handed one picture.
         smallest_level: height in pixels below which a level is not looked at.
         canvas: how the levels are laid out; None where each has a grid of its own.
@@ -116,6 +127,9 @@ class Profile:
             takes whole pictures.
         operations_per_pixel: multiplications plus additions, for each pixel of every level.
         streaming: what it takes in strips; None where it takes whole pictures.
+        largest_face: side of the largest face box it reports reliably at scale 1; None where each level is only
+            there for the faces of one size.
+        default_confidence: boxes at or below it are left out unless asked for, in the detector's own unit.
     """
 
     name: str
@@ -128,6 +142,8 @@ class Profile:
     bytes_per_pixel: float
     operations_per_pixel: float
     streaming: Streaming | None = None
+    largest_face: float | None = None
+    default_confidence: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +234,7 @@ def plan(
     encoded: int = 0,
     decoder: int = 0,
     tiling: Tiling | None = None,
+    kept: float = 0.0,
 ) -> Plan:
     """Plan how a detector looks at a frame: the finest scale that was asked for and fits.
 
@@ -235,6 +252,8 @@ def plan(
         encoded: bytes of the picture where it is yet to be decoded; they are there until the frame is done.
         decoder: bytes that the decoder takes of its own, whatever the reduction.
         tiling: compute so much at once; by default as much as is of use and fits.
+        kept: bytes of the networks' buffers, see `buffers`, that are there beside the frame whatever is planned: those
+            of earlier frames, and those of the recognizer.
 
     Raises:
         UsageError: a value out of range, or ``max_side`` together with ``min_face``.
@@ -251,6 +270,7 @@ def plan(
     for reduction in REDUCTIONS if reducible else (1,):
         transient = (
             OVERHEAD
+            + kept
             + encoded
             + decoder
             + _area(_reduced(frame, reduction)) * (DECODE_BYTES_PER_PIXEL if encoded else FRAME_BYTES_PER_PIXEL)
@@ -258,12 +278,13 @@ def plan(
         coarser = 1.0
         while True:
             made = _at_scale(frame, profile, reduction, scale, doublings, coarser, max_face)
-            tilings = (tiling,) if tiling else TILINGS
-            needs = [(each, max(transient, encoded + _bytes(profile, made, each))) for each in tilings]
+            tilings = (tiling,) if tiling else profile.streaming.tilings if profile.streaming else TILINGS
+            needs = [(each, max(transient, encoded + _bytes(profile, made, each, kept))) for each in tilings]
             least = min(least, *(need for _, need in needs))
             fitting = [(each, need) for each, need in needs if room is None or need <= room]
-            most = max(MOST_BUFFERS, MODEST * FRAME_BYTES_PER_PIXEL * _area(_reduced(frame, reduction)))
-            modest = [(each, need) for each, need in fitting if _buffers(profile, made, each) <= most]
+            most = profile.streaming.most_buffers if profile.streaming else MOST_BUFFERS
+            most = max(most, MODEST * FRAME_BYTES_PER_PIXEL * _area(_reduced(frame, reduction)))
+            modest = [(each, need) for each, need in fitting if buffers(profile, made, each) <= most]
             fitting = modest or fitting[-1:]
             if fitting or max(made.base) * COARSER < profile.smallest_face:
                 break
@@ -315,8 +336,14 @@ def _at_scale(
     to_native = Transform.resize(base, frame)
     for index, (size, origin) in enumerate(zip(sizes, origins, strict=True)):
         if index:
-            to_native = Transform.resize_aligned(size, sizes[index - 1]).then(to_native)
-            if max_face is not None and profile.smallest_face * to_native.a > max_face * LARGER:
+            found = (profile.largest_face or 0.0) * to_native.a  # by the levels so far
+            larger = 1 / (profile.ratio or 1.0)
+            step = (
+                Transform.resize_aligned(size, sizes[index - 1]) if profile.canvas else Transform.scale(larger, larger)
+            )
+            to_native = step.then(to_native)
+            too_large = profile.smallest_face * to_native.a / LARGER
+            if max_face is not None and (found >= max_face or too_large > max_face):
                 break
         levels.append(Level(size, origin, to_native))
     pixels = sum(_area(level.size) for level in levels)
@@ -348,35 +375,42 @@ def canvas_size(levels: Sequence[Level], profile: Profile) -> Size:
 
 def cells(pixels: int, profile: Profile) -> int:
     """How many cells the stem makes of so many pixels along one axis."""
-    field = profile.streaming.stem_field if profile.streaming else profile.stride
-    return (pixels - field) // profile.stride + 1
+    stream = profile.streaming
+    field, block = (stream.stem_field, stream.block) if stream else (profile.stride, 1)
+    return (-(-pixels // block) * block - field) // profile.stride + 1
 
 
-def _bytes(profile: Profile, plan: Plan, tiling: Tiling) -> float:
+def _bytes(profile: Profile, plan: Plan, tiling: Tiling, kept: float) -> float:
     """Peak memory of frame and detection above the process's own."""
     held = _area(_reduced(plan.frame, plan.reduction)) * FRAME_BYTES_PER_PIXEL
     if plan.shrunk != _reduced(plan.frame, plan.reduction):
         held += _area(plan.shrunk) * FRAME_BYTES_PER_PIXEL
     stream = profile.streaming
     if stream is None:
-        return held + profile.bytes_per_pixel * _area(plan.base)
+        return held + kept + profile.bytes_per_pixel * _area(plan.base)
     if plan.base != plan.shrunk:
         held += FRAME_BYTES_PER_PIXEL * plan.base[0] * BAND * KEPT_BANDS
     held += FRAME_BYTES_PER_PIXEL * sum(_area(level.size) for level in plan.levels[1:])
-    return held * ALLOCATOR + _buffers(profile, plan, tiling) + stream.band_bytes * BAND * plan.base[0] + OVERHEAD
+    taken = max(buffers(profile, plan, tiling), kept)
+    return held * ALLOCATOR + taken + stream.band_bytes * BAND * plan.base[0] + OVERHEAD
 
 
-def _buffers(profile: Profile, plan: Plan, tiling: Tiling) -> float:
-    """Bytes of the features that are kept, and of what comes between input and output of stem and tail."""
+def buffers(profile: Profile, plan: Plan, tiling: Tiling) -> float:
+    """Bytes of the features that are kept, and of what comes between input and output of stem and tail.
+
+    All networks take their buffers from one arena, one after the other, and what it has had once stays in the process.
+    """
     stream = profile.streaming
     if stream is None:
         return 0.0
     width, height = (cells(side, profile) for side in canvas_size(plan.levels, profile))
     rows = min(tiling.rows + 2 * stream.tail_halo, height)
-    strip = profile.stride * (min(tiling.strip, height) - 1) + stream.stem_field
-    across = profile.stride * (min(tiling.columns, width) - 1) + stream.stem_field
+    strip, across = (
+        profile.stride * (min(step + 2 * stream.stem_halo, length) - 1) + stream.stem_field
+        for step, length in ((tiling.strip, height), (tiling.columns, width))
+    )
     stem = stream.stem_bytes * strip * across
-    tail = stream.tail_bytes * rows * min(tiling.columns + 2 * stream.tail_halo, width)
+    tail = stream.tail_bytes * rows * min(stream.tail_columns * tiling.columns + 2 * stream.tail_halo, width)
     kept = stream.feature_bytes * min(rows + tiling.strip, height) * width
     return kept + max(stem, tail)  # one after the other, in the same arena
 

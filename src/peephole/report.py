@@ -57,7 +57,7 @@ class FaceTable:
         columns += [(side, 6) for side in ("left", "top", "right", "bottom")]
         columns += [("confidence", 10)]
         columns += [("vector", -24)] if embeddings else []
-        columns += [("name", -16), ("score", 6), ("distance", 8), ("margin", 7)] if matches else []
+        columns += [("name", -16), ("score", 6), ("margin", 6), ("decided", -15)] if matches else []
         self._behind = len(columns)
         self._table = Table([*columns, ("ms", 7)])
         self.header = self._table.header()
@@ -82,8 +82,8 @@ def _cells(face: Face) -> list[str]:
         cells.append(" ".join(f"{value:+.3f}" for value in face.embedding[:3]) + " ...")
     if face.match is not None:
         cells.append(face.match.name)
-        numbers = (face.match.score, face.match.distance, face.match.margin)
-        cells += ["-" if value is None else f"{value:.3f}" for value in numbers]
+        numbers = (face.match.score, face.match.margin)
+        cells += ["-" if value is None else f"{value:.3f}" for value in numbers] + [face.match.decided]
     return cells
 
 

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from .detectors import mmod, planted
+from .detectors import mmod, open_detector, planted, yunet
 from .errors import PeepholeError
 from .frame import Frame
 from .geometry import overlaps, round_boxes
 from .models import store
 from .pipeline import Pipeline, Scale
-from .planner import plan
+from .planner import WHOLE, plan
 from .recognizers import DlibResnet, Resnet
 from .sample import BOX, drawn_face
 
@@ -22,6 +22,8 @@ ROUND_TRIP = 1e-6
 PARITY_VECTOR = 1e-4
 PARITY_OVERLAP = 0.7
 PARITY_SCORE = 0.02
+PARITY_STRIPS = 0.01
+DRAWN_CONFIDENCE = 0.5
 
 Verdict = str
 Check = Callable[[], Verdict]
@@ -50,9 +52,11 @@ def _checks() -> Iterator[tuple[str, Check]]:
     yield "a planted box through the pipeline", planted_box
     for asset in store.ASSETS:
         yield f"model file {asset.name}", lambda asset=asset: _hash(asset)  # type: ignore[misc]
-    for asset in (store.MMOD, store.RESNET):
-        yield f"prepared graphs of {asset.name}", lambda asset=asset: _graphs(asset)  # type: ignore[misc]
+    for asset in store.ASSETS:
+        if asset.graphs:
+            yield f"prepared graphs of {asset.name}", lambda asset=asset: _graphs(asset)  # type: ignore[misc]
     yield "detector against dlib", detector_parity
+    yield "yunet in strips and at once", yunet_parity
     yield "recognizer against dlib", recognizer_parity
 
 
@@ -115,6 +119,37 @@ def detector_parity() -> Verdict:
             f"overlap {overlap:.3f} with dlib's box, {place:.3f} with the drawn one, scores {difference:.2g} apart"
         )
     return f"same face, overlap {overlap:.3f}, scores {difference:.1g} apart"
+
+
+def yunet_parity() -> Verdict:
+    """YuNet finds a drawn face, in the smallest strips where it does at once; and where OpenCV does, if it is there."""
+    frame = drawn_face()
+    size = (frame.shape[1], frame.shape[0])
+    detector = open_detector("yunet")
+    found = []
+    for tiling in (WHOLE, yunet.PROFILE.streaming.tilings[-1]):  # type: ignore[union-attr]
+        (candidates, *_) = detector.scan(frame, plan(size, yunet.PROFILE, tiling=tiling), DRAWN_CONFIDENCE)
+        found.append(candidates)
+    if [len(each.boxes) for each in found] != [1, 1]:
+        raise _Failed(
+            f"{len(found[0].boxes)} faces found at once and {len(found[1].boxes)} in strips, where 1 is drawn"
+        )
+    difference = float(np.abs(found[0].boxes - found[1].boxes).max())
+    if difference > PARITY_STRIPS:
+        raise _Failed(f"boxes differ by {difference:.2g} px")
+    verdict = f"same face, boxes {difference:.1g} px apart"
+    try:
+        import cv2
+    except ImportError:
+        return verdict
+    opencv = cv2.FaceDetectorYN.create(str(store.locate(store.YUNET)), "", size, DRAWN_CONFIDENCE, 0.3, 100)
+    _, theirs = opencv.detect(np.ascontiguousarray(frame[:, :, ::-1]))
+    boxes = np.zeros((0, 4)) if theirs is None else theirs[:, :4].astype(np.float64)
+    boxes[:, 2:] += boxes[:, :2]
+    overlap = float(overlaps(found[0].boxes, boxes).max(initial=0.0))
+    if len(boxes) != 1 or overlap < PARITY_OVERLAP:
+        raise _Failed(f"OpenCV finds {len(boxes)} faces, overlap {overlap:.3f}")
+    return f"{verdict}, overlap {overlap:.3f} with OpenCV's"
 
 
 def recognizer_parity() -> Verdict:

@@ -73,20 +73,21 @@ class TimingLog:
                 "total_ms": round(sum(analysis.timings_ms.values()), 3),
                 "models": analysis.models,
             },
+            analysis.memory.measured,
         )
 
     def failure(self, source: str, error: FrameError, clock: StageClock) -> None:
         """Log a frame that could not be looked at."""
         reason = {"kind": error.kind, "message": str(error)}
-        self._line(source, {"error": reason, "timings_ms": clock.rounded()})
+        self._line(source, {"error": reason, "timings_ms": clock.rounded()}, peak_rss())
 
-    def _line(self, source: str, fields: dict[str, Any]) -> None:
+    def _line(self, source: str, fields: dict[str, Any], peak: int) -> None:
         record = {
             "schema": SCHEMA,
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "source": source,
             **fields,
-            "peak_rss_mb": round(peak_rss() / 1e6, 1),
+            "peak_rss_mb": round(peak / 1e6, 1),
             "versions": versions(),
         }
         self._write(json.dumps(record) + "\n")

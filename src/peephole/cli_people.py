@@ -1,0 +1,524 @@
+"""``peephole enroll``, ``people``, ``gallery`` and ``not``: who is known, and the file that holds it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .cli_options import (
+    gallery_option,
+    json_option,
+    look_options,
+    open_pipeline,
+    recognizer_option,
+    stored_by_option,
+)
+from .errors import FrameError, FrameNotFound, FrameUnreadable, GalleryError, PhotoRefused, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .faces import Faces
+    from .gallery import Gallery, StoredPhoto
+    from .pipeline import Pipeline
+    from .standing import Standing
+
+SOME_FAILED = 1
+SHORT = 12
+"""Digits of a hash in a table."""
+DAY = 86_400.0
+
+
+@click.command()
+@click.argument("name", metavar="NAME")
+@click.argument("photos", nargs=-1, required=True, metavar="FILE|DIR...")
+@click.option("--force", is_flag=True, help="Also a face that is unclear, or like somebody else's.")
+@gallery_option
+@look_options
+@recognizer_option
+def enroll(name: str, photos: tuple[str, ...], force: bool, gallery: str | None, **options: Any) -> None:
+    """Enrol photos of a person, a verdict each; exit status 1 where one was refused.
+
+    A photo must show one clear face that is nobody else's. The person is made with the first one.
+    """
+    from .enrolment import enroll as enrol
+    from .gallery import Gallery, checked_name
+    from .report import escaped
+
+    name = checked_name(name)
+    pipeline, how = open_pipeline(options)
+    refused = 0
+    with Gallery.open(gallery) as opened:
+        for file, error in _pictures(photos):
+            try:
+                if error:
+                    raise error
+                done = enrol(pipeline, opened, name, file, force=force, **how)
+            except (FrameError, PhotoRefused) as problem:
+                refused += 1
+                verdict = f"refused: {problem}"
+            else:
+                verdict = "enrolled again" if done.again else "enrolled"
+                verdict += f" but weak: {'; '.join(done.weak)}" if done.weak else ""
+            click.echo(f"{escaped(file)}: {verdict}")
+        count = next((each.photos for each in opened.people() if each.name == name), 0)
+        click.echo(f"{name}: {_count(count, 'photo')} in all")
+    sys.exit(SOME_FAILED if refused else 0)
+
+
+@click.command("not")
+@click.argument("name", metavar="NAME")
+@click.argument("file", metavar="FILE")
+@click.option("--face", type=click.IntRange(1), metavar="N", help="Which face, as label lists them, the first being 1.")
+@click.option("--undo", is_flag=True, help="Take back what was said of this picture.")
+@gallery_option
+@look_options
+@recognizer_option
+def not_this_person(name: str, file: str, face: int | None, undo: bool, gallery: str | None, **options: Any) -> None:
+    """Say that a face on FILE is not NAME's: neither it nor one as much like it gets that name again.
+
+    Without --face it is the face that gets the name now, or the only one.
+    """
+    from .enrolment import digest, look, photo_of
+    from .frame import load, snapshot
+    from .gallery import Gallery
+    from .match import match
+    from .people import Known
+    from .report import escaped
+
+    with Gallery.open(gallery, create=False) as opened:
+        opened.rejections(name)  # that there is such a person, before anything takes time
+        with _named(file):
+            picture = snapshot(load(file), file)
+        if undo:
+            count = _take_back(opened, name, digest(picture))
+            click.echo(f"{escaped(file)}: {_count(count, 'correction')} taken back")
+            return
+        pipeline, how = open_pipeline(options)
+        known = Known()
+        people, rule = known.read(opened, pipeline.recognizer)
+        with _named(file):
+            frame, faces = look(pipeline, picture, **how)
+        if faces.embeddings is None:
+            raise ValueError("faces without embeddings cannot be compared")
+        before = match(faces.embeddings, people, rule)
+        index = _which(name, faces, [each.name for each in before], face)
+        photo = photo_of(frame, faces[index], sha256=digest(picture))
+        opened.reject(name, photo, {pipeline.recognizer.model_id: faces.embeddings[index]})
+        (after,) = match(faces.embeddings[index : index + 1], *known.read(opened, pipeline.recognizer))
+        click.echo(f"{escaped(file)}: face {index + 1} is not {name}: was {before[index].name}, is {after.name} now")
+
+
+def _take_back(gallery: Gallery, name: str, sha256: str) -> int:
+    """Forget the corrections about a picture."""
+    said = [each.id for each in gallery.rejections(name) if each.sha256 == sha256]
+    for number in said:
+        gallery.forget_rejection(number)
+    return len(said)
+
+
+def _which(name: str, faces: Faces, names: list[str], chosen: int | None) -> int:
+    """The face that somebody means.
+
+    Raises:
+        PhotoRefused: there is no face, or no such face.
+        UsageError: it could be several.
+    """
+    from .enrolment import places
+
+    if not len(faces):
+        raise PhotoRefused("no face found")
+    if chosen is not None:
+        if chosen > len(faces):
+            raise PhotoRefused(f"there is no face {chosen}, but {places(faces)}")
+        return chosen - 1
+    taken = [index for index, each in enumerate(names) if each == name] or list(range(len(faces)))
+    if len(taken) > 1:
+        raise UsageError(f"which face is not {name}? Say --face with one of {places(faces, taken)}")
+    return taken[0]
+
+
+@click.group(invoke_without_command=True)
+@gallery_option
+@json_option
+@click.pass_context
+def people(ctx: click.Context, gallery: str | None, as_json: bool) -> None:
+    """List who is known; or rename, merge, forget, ignore, report."""
+    from .gallery import Gallery
+    from .report import Table, escaped
+
+    if ctx.invoked_subcommand:
+        if as_json:
+            raise UsageError(f"--json is for the list, not for {ctx.invoked_subcommand}")
+        return
+    with Gallery.open(gallery, create=False) as opened:
+        persons, groups = opened.people(), opened.groups(ignored=True)
+    if as_json:
+        for person in persons:
+            click.echo(json.dumps({"name": person.name, **asdict(person)}))
+        return
+    names = [person.name for person in persons] + [group.name for group in groups]
+    table = Table([("name", -max([16, *map(len, names)])), ("photos", 6), ("since", -10), ("", -7)])
+    click.echo(table.header())
+    for person in persons:
+        since = time.strftime("%Y-%m-%d", time.localtime(person.created))
+        click.echo(table.row([escaped(person.name), str(person.photos), since, "ignored" if person.ignored else ""]))
+    for group in groups:
+        since = time.strftime("%Y-%m-%d", time.localtime(group.first))
+        click.echo(table.row([group.name, str(group.faces), since, "ignored"]))
+
+
+@contextmanager
+def _opened(own: str | None) -> Iterator[Gallery]:
+    """The gallery that the command names, or the group that it belongs to."""
+    from .gallery import Gallery
+
+    above = click.get_current_context().parent
+    with Gallery.open(own or (above.params.get("gallery") if above else None), create=False) as opened:
+        yield opened
+
+
+@people.command()
+@click.argument("old")
+@click.argument("new")
+@gallery_option
+def rename(old: str, new: str, gallery: str | None) -> None:
+    """Call OLD by another name, NEW."""
+    with _opened(gallery) as opened:
+        opened.rename(old, new)
+    click.echo(f"{old} is called {new} now")
+
+
+@people.command()
+@click.argument("source", metavar="FROM")
+@click.argument("into")
+@gallery_option
+def merge(source: str, into: str, gallery: str | None) -> None:
+    """Make FROM and INTO one person, called INTO."""
+    with _opened(gallery) as opened:
+        opened.merge(source, into)
+        click.echo(f"{into}: {_count(len(opened.photos(into)), 'photo')} in all")
+
+
+@people.command()
+@click.argument("name")
+@click.option("--photo", type=int, metavar="N", help="Only this photo, by the number that the report gives it.")
+@click.option("--yes", is_flag=True, help="Don't ask.")
+@gallery_option
+def forget(name: str, photo: int | None, yes: bool, gallery: str | None) -> None:
+    """Delete a person for real: photos, vectors, corrections, and the name wherever it stands."""
+    with _opened(gallery) as opened:
+        photos = opened.photos(name)
+        if photo is not None and photo not in {each.id for each in photos}:
+            raise GalleryError(f"{name} has no photo {photo}; peephole people report {name} lists them")
+        what = f"photo {photo} of {name}" if photo is not None else f"{name} and {_count(len(photos), 'photo')}"
+        if not yes:
+            click.confirm(f"Delete {what}, for good?", abort=True, err=True)
+        if photo is None:
+            opened.forget(name)
+        else:
+            opened.forget_photo(photo)
+    click.echo(f"{what}: deleted")
+
+
+@people.command()
+@click.argument("name", metavar="NAME|GROUP")
+@click.option("--undo", is_flag=True, help="Name and announce them again.")
+@gallery_option
+def ignore(name: str, undo: bool, gallery: str | None) -> None:
+    """Never name, announce or offer a person, or a group of unknown faces as group-12."""
+    group = re.fullmatch("group-([0-9]{1,18})", name)
+    with _opened(gallery) as opened:
+        if group:
+            opened.ignore_group(int(group[1]), not undo)
+        else:
+            opened.ignore(name, not undo)
+    click.echo(f"{name}: {'no longer ignored' if undo else 'ignored'}")
+
+
+@people.command()
+@click.argument("name")
+@click.option("--sheet", type=click.Path(dir_okay=False), metavar="FILE.png", help="Also draw a contact sheet.")
+@json_option
+@stored_by_option
+@gallery_option
+def report(name: str, sheet: str | None, as_json: bool, recognizer: str, gallery: str | None) -> None:
+    """Say how well a person is known by their photos, and which one more would help most."""
+    from .pipeline import Pipeline
+
+    with _opened(gallery) as opened:
+        found = _standing(opened, name, Pipeline(recognizer=recognizer))
+        if as_json:
+            click.echo(json.dumps(asdict(found)))
+        else:
+            for line in [*found.lines(), *(_described(each) for each in opened.photos(name))]:
+                click.echo(line)
+        if sheet:
+            _draw(opened, found, Path(sheet))
+
+
+def _standing(gallery: Gallery, name: str, pipeline: Pipeline) -> Standing:
+    """The report on a person.
+
+    Raises:
+        NotInGallery: there is nobody of this name.
+        GalleryError: the person has no photo.
+    """
+    from dataclasses import replace
+
+    from .people import Known
+    from .standing import Shot, standing
+
+    photos = gallery.photos(name)
+    if not photos:
+        raise GalleryError(f"{name} has no photo to report on: peephole enroll {name} FILE")
+    known, rule = Known().read(gallery, pipeline.recognizer)
+    own = [index for index, each in enumerate(known.names) if each == name]
+    others = [index for index, each in enumerate(known.names) if each != name]
+    if len(own) != len(photos):
+        raise GalleryError(f"{name}'s photos have just been changed by another process; try again")
+    shots = [
+        Shot(_label(photo.id, photo.source), known.embeddings[index], photo.quality)
+        for photo, index in zip(photos, own, strict=True)
+    ]
+    rest = replace(known, names=tuple(known.names[index] for index in others), embeddings=known.embeddings[others])
+    return standing(name, shots, rest, rule)
+
+
+def _described(photo: StoredPhoto) -> str:
+    shows = ""
+    if photo.quality is not None:
+        light = "grey" if photo.quality.grey else "in colour"
+        shows = f": {photo.quality.size:.0f} px, sharpness {photo.quality.sharpness:.2f}, {light}"
+    return f"{_label(photo.id, photo.source)}{shows}"
+
+
+def _label(number: int, source: str) -> str:
+    from .report import escaped
+
+    return f"photo {number} ({escaped(Path(source).name)})"
+
+
+def _draw(gallery: Gallery, found: Standing, file: Path) -> None:
+    """A contact sheet: the photos that are good, weak, taken for somebody else, and doubled."""
+    from .enrolment import portrait
+    from .sheets import contact_sheet
+
+    pictures = {_label(each.id, each.source): portrait(each) for each in gallery.photos(found.name)}
+    weak = dict(found.weak)
+    lost = {check.photo: check.match.name for check in found.checks if not check.right}
+    double = {pair.other: pair.one for pair in found.duplicates}
+    rows: list[tuple[str, list[tuple[Any, str]]]] = []
+    for title, chosen in (
+        (f"{found.name}: good", [each for each in pictures if each not in weak | lost | double]),
+        ("weak", list(weak)),
+        ("not known by the other photos", [each for each in pictures if each in lost]),
+        ("nearly the same as another", [each for each in pictures if each in double]),
+    ):
+        if chosen:
+            rows.append((title, [(pictures[each], each) for each in chosen]))
+    try:
+        contact_sheet(rows).save(file)
+    except ValueError as error:  # a suffix that is no picture's
+        raise UsageError(f"{file} cannot be written: {error}") from error
+    click.echo(f"contact sheet: {file}", err=True)
+
+
+@click.group("gallery")
+@gallery_option
+def the_gallery(gallery: str | None) -> None:
+    """Look after the file that holds who is known."""
+
+
+@the_gallery.command()
+@gallery_option
+def path(gallery: str | None) -> None:
+    """Print where it is, or would be."""
+    from .gallery import gallery_path
+
+    above = click.get_current_context().parent
+    click.echo(gallery or (above and above.params.get("gallery")) or gallery_path())
+
+
+@the_gallery.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@gallery_option
+def status(as_json: bool, gallery: str | None) -> None:
+    """Show what is in it, by which models it was seen, and whether the file is sound."""
+    with _opened(gallery) as opened:
+        opened.check()
+        persons, groups, ignored = opened.people(), opened.groups(), opened.groups(ignored=True)
+        photos = sum(person.photos for person in persons)
+        unknown, kept_out = sum(group.faces for group in groups), sum(group.faces for group in ignored)
+        corrections, visits, seen = len(opened.rejections()), len(opened.visits()), opened.models()
+        faces = photos + unknown + kept_out + corrections
+        models = [
+            {"name": name, "model": model, "faces": seen[model], "missing": opened.missing_count(model)}
+            for model, name in _model_names(seen).items()
+        ]
+        rules = {model: opened.rule(model) is not None for model in seen}
+        size = opened.path.stat().st_size
+    if as_json:
+        counts = {"photos": photos, "unknown": unknown, "groups": len(groups), "ignored_groups": len(ignored)}
+        out: dict[str, Any] = {"path": str(opened.path), "bytes": size, "people": len(persons)} | counts
+        out |= {"corrections": corrections, "visits": visits}
+        out["models"] = [each | {"calibrated": rules[str(each["model"])]} for each in models]
+        click.echo(json.dumps(out))
+        return
+    click.echo(f"gallery      {opened.path}, {size / 1e6:.1f} MB, sound")
+    click.echo(f"people       {len(persons)}, {_count(photos, 'photo')}")
+    click.echo(f"unknown      {_count(unknown, 'face')} in {_count(len(groups), 'group')}, {len(ignored)} ignored")
+    click.echo(f"corrections  {corrections}")
+    click.echo(f"visits       {visits}")
+    for each in models:
+        rule = "calibrated" if rules[str(each["model"])] else "the model's own rule"
+        name = f"{each['name']} {str(each['model'])[:SHORT]}".strip()
+        click.echo(f"model        {name}: {each['faces']} of {faces} faces, {rule}")
+        if each["missing"] and each["name"]:
+            click.echo(f"             the others: peephole gallery reembed --recognizer {each['name']}")
+
+
+def _model_names(seen: dict[str, int]) -> dict[str, str]:
+    """What the models are called; one of the user's own has no name here."""
+    from .models.catalogue import CATALOGUE
+
+    names = {entry.asset.sha256: entry.name for entry in CATALOGUE}
+    return {model: names.get(model, "") for model in seen}
+
+
+@the_gallery.command()
+@stored_by_option
+@click.option("--threads", type=click.IntRange(1), help="Compute threads; by default one a usable processor.")
+@click.option("--prune", is_flag=True, help="Then delete, for real, the vectors and rules of all other models.")
+@gallery_option
+def reembed(recognizer: str, threads: int | None, prune: bool, gallery: str | None) -> None:
+    """Compute what a recognizer lacks of the faces' vectors, from the stored crops.
+
+    A run that was ended is gone on with by the next one.
+    """
+    import numpy as np
+
+    from .enrolment import chip_of
+    from .gallery import reembed as embed_anew
+    from .pipeline import Pipeline
+
+    pipeline = Pipeline(recognizer=recognizer, threads=threads)
+    model = pipeline.recognizer
+    done = 0
+    with _opened(gallery) as opened:
+        with _bar("face") as tell:
+            steps = embed_anew(
+                opened,
+                model.model_id,
+                lambda chips: model.embed(np.stack(chips)),
+                lambda face: chip_of(face, pipeline),
+            )
+            for done, total in steps:
+                tell(done, total)
+        click.echo(f"{_count(done, 'face')} embedded by {model.name}")
+        if prune:
+            others = [each for each in opened.models() if each != model.model_id]
+            count = sum(opened.prune(each) for each in others)
+            click.echo(f"{_count(count, 'vector')} of {_count(len(others), 'other model')} deleted")
+
+
+@the_gallery.command()
+@click.argument("file", type=click.Path(dir_okay=False))
+@gallery_option
+def export(file: str, gallery: str | None) -> None:
+    """Write all that is in it into FILE, checked, in one step."""
+    with _opened(gallery) as opened:
+        opened.export(file)
+    click.echo(f"{file}: {Path(file).stat().st_size / 1e6:.1f} MB")
+
+
+@the_gallery.command("import")
+@click.argument("file", type=click.Path(dir_okay=False))
+@click.option("--replace", is_flag=True, help="In place of what the gallery holds.")
+@gallery_option
+def import_(file: str, replace: bool, gallery: str | None) -> None:
+    """Fill the gallery with what export wrote into FILE; a damaged one changes nothing."""
+    from .gallery import Gallery
+
+    above = click.get_current_context().parent
+    target = gallery or (above.params.get("gallery") if above else None)
+    Gallery.import_(file, target, replace=replace)
+    with Gallery.open(target, create=False) as opened:
+        persons = opened.people()
+    photos = _count(sum(person.photos for person in persons), "photo")
+    click.echo(f"{opened.path}: {_count(len(persons), 'person', 'people')}, {photos}")
+
+
+@the_gallery.command()
+@click.option(
+    "--max-age", type=click.FloatRange(0), metavar="DAYS", default=30, show_default=True, help="Keep so long."
+)
+@click.option("--max-count", type=click.IntRange(0), metavar="N", help="Keep so many of each, the latest.")
+@gallery_option
+def expire(max_age: float, max_count: int | None, gallery: str | None) -> None:
+    """Delete unknown faces and closed visits, for real, by their age and number. Ignored groups stay."""
+    with _opened(gallery) as opened:
+        gone = opened.expire(max_age * DAY, max_count)
+    click.echo(f"{_count(gone.unknowns, 'unknown face')} and {_count(gone.visits, 'visit')} deleted")
+
+
+@contextmanager
+def _bar(unit: str) -> Iterator[Callable[[int, int], object]]:
+    """Told how many are done and how many there are, where a person waits at a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda _done, _total: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(unit=unit, file=sys.stderr, leave=False) as bar:
+
+        def tell(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield tell
+
+
+@contextmanager
+def _named(file: str) -> Iterator[None]:
+    """Put the file's name before what is wrong with it."""
+    from .report import escaped
+
+    try:
+        yield
+    except FrameError as error:
+        raise FrameError(f"{escaped(file)}: {error}") from error
+
+
+def _pictures(names: tuple[str, ...]) -> Iterator[tuple[str, FrameError | None]]:
+    """The files, folders standing for the pictures below them; or why there is none."""
+    from .people import pictures
+
+    for name in names:
+        if not os.path.isdir(name):  # noqa: PTH112 - unlike Path.is_dir it never raises
+            yield name, None
+            continue
+        unlisted: list[tuple[str, FrameError]] = []
+
+        def problem(path: str, why: str, unlisted: list[tuple[str, FrameError]] = unlisted) -> None:
+            unlisted.append((path, FrameUnreadable(why)))
+
+        found = pictures(Path(name), problem)
+        yield from ((str(path), None) for path in found)
+        yield from unlisted
+        if not found and not unlisted:
+            yield name, FrameNotFound("no picture in this folder")
+
+
+def _count(number: int, what: str, many: str = "") -> str:
+    return f"{number} {what if number == 1 else many or what + 's'}"
