@@ -317,7 +317,7 @@ def test_what_embedding_and_earlier_frames_leave_is_foreseen(tmp_path, eileen, p
     for line in printed(SEVERAL, profile, tmp_path / "small.png", tmp_path / "large.png").splitlines():
         predicted, taken = map(int, line.split())
         assert taken <= predicted * 1.05
-        assert predicted <= taken + 20e6  # dlib's recognizer may be given sixteen faces at once
+        assert predicted <= taken + 24e6  # dlib's recognizer may be given sixteen faces at once
 
 
 CREEP = """
