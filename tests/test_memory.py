@@ -472,9 +472,9 @@ def test_where_nobody_counts_kills(tree):
 
 @linux
 def test_another_process_has_a_peak_until_it_ends():
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
-        while not (peak := peak_of(other.pid)):
-            pass
-        assert 10**5 < peak < 10**9
+    program = [sys.executable, "-c", "print(flush=True); input()"]
+    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()  # before that it may be one page
+        assert 10**5 < peak_of(other.pid) < 10**9
         other.communicate(b"\n")
     assert peak_of(other.pid) == 0
