@@ -131,18 +131,18 @@ def profiled(detector: Any) -> Iterator[dict[str, float]]:
 
         return call
 
-    sessions = {name: getattr(detector, f"_{name}") for name in ("stem", "tail", "shrink")}
-    fill, resample = mmod._Canvas.pixels, pyramid.resample_rows
+    sessions = {name: getattr(detector, f"_{name}") for name in ("stem", "tail")}
+    fill, rows = mmod._Canvas.pixels, pyramid.Pyramid.rows
     try:
         for name, session in sessions.items():
             session.run = timed(name, session.run)
         mmod._Canvas.pixels = timed("canvas", fill)  # type: ignore[method-assign]
-        pyramid.resample_rows = timed("resample", resample)
+        pyramid.Pyramid.rows = timed("pyramid", rows)  # type: ignore[method-assign]
         yield spent
     finally:
         for session in sessions.values():
             del session.run
-        mmod._Canvas.pixels, pyramid.resample_rows = fill, resample  # type: ignore[method-assign]
+        mmod._Canvas.pixels, pyramid.Pyramid.rows = fill, rows  # type: ignore[method-assign]
         spent.update({f"{name} calls": count for name, count in calls.items()})
 
 
@@ -156,7 +156,7 @@ def profile(detector: Any, frame: Any, plan: Any, runs: int) -> list[dict[str, A
             total, _ = times(lambda: list(detector.scan(frame, plan, 0.0)))
         found.append((total, dict(spent)))
     total, spent = sorted(found, key=lambda each: each[0])[len(found) // 2]
-    parts = [name for name in ("stem", "tail", "shrink", "canvas", "resample") if name in spent]
+    parts = [name for name in ("stem", "tail", "pyramid", "canvas") if name in spent]
     spent["rest"] = total - sum(spent[name] for name in parts)
     # Multiply-adds a pixel, twice: of the three convolutions of stride 2, and of the four behind them.
     operations = {"stem": 2 * (75 * 16 / 4 + 400 * 32 / 16 + 800 * 32 / 64)}

@@ -106,7 +106,7 @@ def test_a_rule_of_ones_own_decides(eileen):
     ("profile", "models"),
     [
         ("modern", {"yunet", "yunet-stem", "yunet-neck", "yunet-head", "sface", "sface-embed"}),
-        ("classic", {"mmod", "mmod-shrink", "mmod-stem", "mmod-tail", "landmarks5", "resnet", "resnet-embed"}),
+        ("classic", {"mmod", "mmod-stem", "mmod-tail", "landmarks5", "resnet", "resnet-embed"}),
     ],
 )
 def test_every_model_that_took_part_is_named(eileen, profile, models):

@@ -4,38 +4,29 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 from PIL import Image
 
+from .buffers import Buffers
 from .frame import Pixels
 from .planner import BAND, Plan, Size
 
-TOGETHER = 32
-"""Rows, or columns, of a level that are made by one matrix product."""
+ROWS, COLUMNS = 5, 10
+"""Rows, or columns, of a level that are made by one matrix product; of those that were tried the fastest."""
+AT_ONCE = 6
+"""Such products of rows in one call, of the widest level: what they need and make stays near the processor."""
+WIDEST = 4096
+"""Columns of such a product: from some 5,000 on BLAS wakes its threads, which takes longer than the product."""
 NEEDED_AGAIN = 3
 """Bands of the first level, the last one among them, that the next rows of the second may come from."""
 
 Planes = NDArray[np.uint8]
 """(3, height, width): red, green, blue."""
-
-
-class Shrink(Protocol):
-    """The network graph that makes rows of a level; see `models.graphs.shrink`."""
-
-    def __call__(
-        self,
-        planes: Planes,
-        row_index: NDArray[np.int64],
-        row_weights: NDArray[np.float32],
-        column_index: NDArray[np.int64],
-        column_weights: NDArray[np.float32],
-        /,
-    ) -> NDArray[np.uint8]:
-        """Rows of one level, and which of them make which of the next, → those of the next."""
-        ...
+Floats = NDArray[np.float32]
 
 
 class Pyramid:
@@ -46,16 +37,16 @@ class Pyramid:
     one before, rounded to 8 bits.
     """
 
-    def __init__(self, pixels: Pixels, plan: Plan, shrink: Shrink) -> None:
+    def __init__(self, pixels: Pixels, plan: Plan) -> None:
         """Over a decoded frame, (height, width, 3) uint8 RGB."""
         self._source = resample(pixels, plan.shrunk)
         self._size = plan.base
         self._native = self._source.shape[1::-1] == plan.base
-        self._shrink = shrink
         self._bands: dict[int, Planes] = {}
         self._made = 0  # bands of the first level, counted from its top
         sizes = [level.size for level in plan.levels]
         self._below = [_Level(size, before, self._size[0]) for before, size in itertools.pairwise(sizes)]
+        self._buffers = Buffers()
 
     def rows(self, level: int, top: int, bottom: int) -> Planes:
         """Rows of a level, (3, bottom - top, width); a view where they lie together in memory."""
@@ -91,7 +82,7 @@ class Pyramid:
         there = min(self._made * BAND, self._size[1])
         for index, level in enumerate(self._below):
             while (needed := level.needed()) and needed.stop <= there:
-                level.grow(self.rows(index, needed.start, needed.stop), needed.start, self._shrink)
+                level.grow(self.rows(index, needed.start, needed.stop), self._buffers)
             there = level.done
 
 
@@ -102,65 +93,99 @@ class _Level:
         """Of a (width, height), from a level of the size ``before``; ``widest`` is the width of the first level."""
         self.planes = np.empty((3, size[1], size[0]), np.uint8)
         self.done = 0
-        self._before = before
-        self._columns = _taps(before[0], size[0])
+        self._height = before[1]
+        self._rows = Taps.between(before[1], size[1], ROWS)
+        self._columns = Taps.between(before[0], size[0], COLUMNS)
+        self._column_weights = np.ascontiguousarray(self._columns.weights.transpose(0, 2, 1))
         # Of narrow levels more at once: a call costs as much as many pixels.
-        self._step = BAND * (widest // size[0])
+        self._windows = AT_ONCE * (widest // size[0])
 
     def needed(self) -> range:
         """The rows of the level before that the next ones come from; empty when all are there."""
-        height, end = self.planes.shape[1], min(self.done + self._step, self.planes.shape[1])
-        if self.done == height:
+        first = self.done // ROWS
+        if first == self._rows.windows or self.done == self.planes.shape[1]:
             return range(0)
-        ratio = _ratio(self._before[1], height)
-        return range(math.floor(self.done * ratio), min(math.floor((end - 1) * ratio) + 2, self._before[1]))
+        last = min(first + self._windows, self._rows.windows) - 1
+        return range(first * self._rows.step, min(last * self._rows.step + self._rows.taps, self._height))
 
-    def grow(self, source: Planes, first: int, shrink: Shrink) -> None:
-        """Make the next rows from those that are `needed`, which begin with the row ``first``."""
+    def grow(self, source: Planes, buffers: Buffers) -> None:
+        """Make the next rows from those that are `needed`."""
         _, height, width = self.planes.shape
-        end = min(self.done + self._step, height)
-        rows = _taps(self._before[1], height, self.done, end, first)
-        made = shrink(source, *rows, *self._columns)
-        self.planes[:, self.done : end] = made.reshape(3, len(rows.source) * TOGETHER, -1)[:, : end - self.done, :width]
+        first = self.done // ROWS
+        weights = self._rows.weights[first : first + self._windows]
+        count, columns = len(weights), self._columns
+        pixels = buffers.array("pixels", (3, (count - 1) * self._rows.step + self._rows.taps, columns.reach))
+        pixels[:, : source.shape[1], : source.shape[2]] = source
+        # What lies beyond has no weight, but zero times what is not a number would be none.
+        pixels[:, source.shape[1] :] = pixels[:, :, source.shape[2] :] = 0.0
+        between = buffers.array("between", (3, count * ROWS, columns.reach))
+        sources, target = windows(pixels, 1, self._rows, count), between.reshape(3, count, ROWS, -1)
+        for left in range(0, columns.reach, WIDEST):
+            part = slice(left, left + WIDEST)
+            np.matmul(weights, sources[..., part], out=target[..., part])
+        made = buffers.array("made", (3, count * ROWS, columns.windows * COLUMNS))
+        target = made.reshape(3, count * ROWS, columns.windows, COLUMNS).transpose(0, 2, 1, 3)
+        np.matmul(windows(between, 2, columns, columns.windows), self._column_weights, out=target)
+        made += 0.5  # the cast rounds down
+        end = min(self.done + count * ROWS, height)
+        self.planes[:, self.done : end] = made[:, : end - self.done, :width]
         self.done = end
 
 
-class _Taps(NamedTuple):
-    """Linear interpolation along one axis as small matrix products: `TOGETHER` neighbours from a window of the source.
+@dataclass(frozen=True, slots=True)
+class Taps:
+    """Linear interpolation along one axis as matrix products: a few neighbours from a window of the source.
 
     Two of a window's pixels have a weight in each; to multiply the others by zero is cheaper than to pick out the two.
+    All windows are equally long and equally far apart, so that they are views: nothing is copied.
 
     Attributes:
-        source: the source's pixels of each window, (windows, k).
-        weights: (windows, k, `TOGETHER`), zero beyond the last pixel.
+        weights: (windows, n, taps), zero beyond the last pixel.
+        step: pixels of the source from one window to the next.
     """
 
-    source: NDArray[np.int64]
-    weights: NDArray[np.float32]
+    weights: Floats
+    step: int
+
+    @property
+    def windows(self) -> int:
+        """How many windows there are."""
+        return len(self.weights)
+
+    @property
+    def taps(self) -> int:
+        """Pixels of a window."""
+        return int(self.weights.shape[2])
+
+    @property
+    def reach(self) -> int:
+        """Pixels from the first window's first to the last one's last, which may lie beyond the source."""
+        return (self.windows - 1) * self.step + self.taps
+
+    @classmethod
+    def between(cls, length: int, target: int, together: int) -> Taps:
+        """From ``length`` pixels to ``target``, the centres of the first and last pixel kept, as dlib does it."""
+        ratio = (length - 1) / max(target - 1, 1)
+        positions = np.arange(target) * ratio
+        low = positions.astype(np.int64)
+        after = positions - low
+        high = np.minimum(low + 1, length - 1)
+        step = max(1, math.floor(ratio * together))
+        window, place = np.divmod(np.arange(target), together)
+        taps = int((high - window * step).max()) + 1
+        weights = np.zeros((-(-target // together), together, taps), np.float32)
+        weights[window, place, low - window * step] = 1 - after
+        weights[window, place, high - window * step] += after
+        return cls(weights, step)
 
 
-def _taps(length: int, target: int, start: int = 0, end: int | None = None, first: int = 0) -> _Taps:
-    """From ``length`` pixels to ``target``, the centres of the first and last pixel kept, as dlib does it.
-
-    Only the target's pixels from ``start`` to ``end``, from a part of the source that begins with the pixel ``first``.
-    """
-    ratio = _ratio(length, target)
-    positions = np.arange(start, target if end is None else end) * ratio
-    low = positions.astype(np.int64)
-    after = positions - low
-    high = np.minimum(low + 1, length - 1)
-    size = min(math.ceil((TOGETHER - 1) * ratio) + 2, int(high[-1]) - first + 1)
-    left = np.minimum(low[::TOGETHER] - first, high[-1] - first + 1 - size)
-    window, place = np.divmod(np.arange(len(positions)), TOGETHER)
-    weights = np.zeros((len(left), size, TOGETHER), np.float32)
-    weights[window, low - first - left[window], place] = 1 - after
-    weights[window, high - first - left[window], place] += after
-    return _Taps(left[:, None] + np.arange(size), weights)
-
-
-def _ratio(length: int, target: int) -> float:
-    """Pixels of the source from one pixel of the target to the next."""
-    return (length - 1) / max(target - 1, 1)
+def windows(planes: Floats, axis: int, taps: Taps, count: int) -> Floats:
+    """The first windows along an axis of (3, height, width): a view (3, count, height or taps, width or taps)."""
+    shape, strides = list(planes.shape), list(planes.strides)
+    shape[axis] = taps.taps
+    shape.insert(1, count)
+    strides.insert(1, taps.step * planes.strides[axis])
+    return as_strided(planes, shape, strides, writeable=False)
 
 
 def base(pixels: Pixels, plan: Plan) -> Pixels:

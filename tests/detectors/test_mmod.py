@@ -185,12 +185,12 @@ def test_every_level_that_can_hold_a_face_has_its_place(width: int, height: int)
 
 
 def canvas_of(ours: Pipeline, picture: Picture, chosen: Plan) -> mmod._Canvas:
-    return mmod._Canvas(Pyramid(picture, chosen, ours.detector._shrink.run), chosen)
+    return mmod._Canvas(Pyramid(picture, chosen), chosen)
 
 
 def by_hand(ours: Pipeline, picture: Picture, chosen: Plan) -> Picture:
     """The whole canvas, (height, width, 3), level by level and pixel by pixel where it belongs."""
-    pyramid = Pyramid(picture, chosen, ours.detector._shrink.run)
+    pyramid = Pyramid(picture, chosen)
     right = max(level.origin[0] + level.size[0] for level in chosen.levels) + CANVAS.outer
     bottom = max(level.origin[1] + level.size[1] for level in chosen.levels) + CANVAS.outer
     canvas = np.empty((max(bottom, 29), max(right, 29), 3), np.uint8)

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from peephole.buffers import Buffers
 from peephole.detectors import Candidates, open_detector, profile, yunet
-from peephole.detectors.yunet import PROFILE, Yunet, _Buffers, _Said, _Source, _voted
+from peephole.detectors.yunet import PROFILE, Yunet, _Said, _Source, _voted
 from peephole.errors import ModelDamaged, ModelError, ModelNotFound, UsageError
 from peephole.frame import Frame
 from peephole.geometry import overlaps, suppress
@@ -62,7 +63,7 @@ def maps(detector: Yunet, source: _Source, tiling: Tiling) -> dict[int, NDArray[
     """The heads' logits by stride, put together; every cell must be said once."""
     width, height = source.size
     whole = {stride: np.full((16, height // stride, width // stride), np.nan, np.float32) for stride in (8, 16, 32)}
-    for said in detector._look(source, tiling, _Buffers()):
+    for said in detector._look(source, tiling, Buffers()):
         _, rows, columns = said.logits.shape
         part = whole[said.stride][:, said.row : said.row + rows, said.column : said.column + columns]
         assert part.shape == said.logits.shape
@@ -178,7 +179,7 @@ def test_opencv_sees_the_same_on_the_same_file(detector, head, size):
     chosen = plan(size, PROFILE)
 
     # Before the vote the strongest box of each face is OpenCV's, which compares boxes in whole pixels.
-    said = [each.above(0.3) for each in detector._look(_Source(picture, size), chosen.tiling, _Buffers())]
+    said = [each.above(0.3) for each in detector._look(_Source(picture, size), chosen.tiling, Buffers())]
     boxes, confidence, landmarks = (np.concatenate(parts) for parts in zip(*said, strict=True))
     kept = suppress(boxes, confidence, 0.3)
     strongest = np.concatenate([boxes[kept], landmarks[kept].reshape(-1, 10), confidence[kept, None]], 1)

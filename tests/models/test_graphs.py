@@ -217,40 +217,6 @@ def test_folding_leaves_the_network_as_it_was(rng: np.random.Generator):
     assert np.array_equal(network.layers[0].weights, before)
 
 
-# -- the pyramid's resize ---------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def shrink(tmp_path_factory: pytest.TempPathFactory) -> Session:
-    path = tmp_path_factory.mktemp("shrink") / "shrink.onnx"
-    path.write_bytes(graphs.mmod(detector(np.random.default_rng(1)))["shrink"])
-    return Session(path, threads=1)
-
-
-def test_shrink_makes_what_the_windows_and_their_weights_say(rng: np.random.Generator, shrink: Session):
-    pixels = noise(rng, 9, 14, 3)
-    row_index, column_index = np.array([[0, 1, 2], [4, 5, 8]]), np.array([[3, 4], [0, 13], [7, 7]])
-    # Not more than 255 together, but for one that is clipped, and one below 0.
-    row_weights = rng.uniform(0, 1 / 3, (2, 3, 4)).astype(np.float32)
-    column_weights = rng.uniform(0, 0.5, (3, 2, 5)).astype(np.float32)
-    column_weights[0, :, 0], column_weights[1, :, 1] = 40.0, -1.0
-    found = shrink.run(pixels.transpose(2, 0, 1), row_index, row_weights, column_index, column_weights)
-    assert (found.shape, found.dtype) == ((3, 2, 4, 3, 5), np.uint8)
-    for channel, s, n, window, m in np.ndindex(found.shape):
-        block = pixels[row_index[s]][:, column_index[window], channel].astype(np.float64)
-        wanted = row_weights[s, :, n].astype(np.float64) @ block @ column_weights[window, :, m].astype(np.float64)
-        assert abs(found[channel, s, n, window, m] - np.clip(wanted, 0, 255)) <= 0.5 + 1e-3
-
-
-def test_shrink_rounds_to_the_nearest_and_keeps_the_extremes(shrink: Session):
-    one = np.ones((1, 1, 1), np.float32)
-    for value in (0, 1, 254, 255):
-        pixels = np.full((3, 4, 6), value, np.uint8)
-        for factor, wanted in ((1.0, value), (0.9985, value), (0.5, round(value / 2))):
-            found = shrink.run(pixels, np.array([[2]]), one * np.float32(factor), np.array([[5]]), one)
-            assert (found == wanted).all()
-
-
 # -- the recognizer ---------------------------------------------------------------------------------------------
 
 

@@ -89,7 +89,7 @@ def test_memory_that_runs_out_for_real_and_the_session_goes_on():
 def test_threads_are_counted_where_none_are_given(monkeypatch, tmp_path):
     counted = []
     monkeypatch.setattr(session, "usable_cpus", lambda: counted.append(1) or 1)
-    path = store.prepare(store.MMOD).graphs["shrink"]
+    path = store.prepare(store.MMOD).graphs["stem"]
     Session(path, threads=2)
     assert not counted
     Session(path)

@@ -203,7 +203,7 @@ def test_a_hit_needs_no_right_to_write_and_no_lock(prepared: store.Prepared, emp
     assert not (empty / ".lock").exists()
 
 
-@pytest.mark.parametrize("name", ["stem", "tail", "shrink"])
+@pytest.mark.parametrize("name", ["stem", "tail"])
 def test_a_damaged_product_is_rebuilt(name: str, prepared: store.Prepared, caplog: pytest.LogCaptureFixture):
     path = prepared.graphs[name]
     data = bytearray(path.read_bytes())
@@ -266,7 +266,7 @@ def test_a_damaged_manifest_is_rebuilt(manifest: bytes, prepared: store.Prepared
 def test_a_manifest_that_leaves_a_graph_out_is_rebuilt(prepared: store.Prepared):
     path = folder_of(prepared) / "manifest.json"
     manifest = json.loads(path.read_text())
-    del manifest["sha256"]["shrink"]
+    del manifest["sha256"]["tail"]
     path.write_text(json.dumps(manifest))
     assert store.prepare(store.MMOD) == prepared
 

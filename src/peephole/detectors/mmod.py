@@ -12,7 +12,7 @@ from .. import planner
 from ..frame import Pixels
 from ..geometry import Points
 from ..models import dat, store
-from ..models.session import ONNXRUNTIME, Runtime, Session
+from ..models.session import ONNXRUNTIME, Runtime
 from ..planner import Canvas, Level, Plan, Profile, Streaming
 from ..pyramid import Pyramid
 from . import Candidates, LandmarkKind
@@ -49,7 +49,7 @@ PROFILE = Profile(
         feature_bytes=4.0 * FEATURES,
         stem_bytes=44.0,
         tail_bytes=640.0,
-        band_bytes=46.0,
+        band_bytes=60.0,
     ),
 )
 
@@ -61,7 +61,7 @@ class Mmod:
     landmarks: LandmarkKind = "none"
 
     def __init__(self, runtime: Runtime = ONNXRUNTIME) -> None:
-        """Load it into a runtime; the pyramid is always ONNX Runtime's.
+        """Load it into a runtime.
 
         Raises:
             ModelError: its file cannot be used.
@@ -70,8 +70,6 @@ class Mmod:
         prepared = store.prepare(store.MMOD)
         self._stem = runtime.open(prepared.graphs["stem"])
         self._tail = runtime.open(prepared.graphs["tail"])
-        # In one thread: to wake a second one takes as long as it saves in products this short.
-        self._shrink = Session(prepared.graphs["shrink"], threads=1)
         window = dat.read_network(prepared.source.read_bytes()).window
         assert window is not None  # noqa: S101 - graphs.mmod has seen it
         self.window = window
@@ -86,7 +84,7 @@ class Mmod:
         grid of cells falls on, and cells near a level's edge see across it: with a canvas of its own a level's
         scores differ by up to 0.4 from dlib's there, enough to swap two boxes that are about equally strong.
         """
-        cells, confidence = self._scores(_Canvas(Pyramid(pixels, plan, self._shrink.run), plan), plan, min_confidence)
+        cells, confidence = self._scores(_Canvas(Pyramid(pixels, plan), plan), plan, min_confidence)
         # The middle of each cell's middle pixel, on the canvas.
         centres = cells.astype(np.float64) * STRIDE + (FIRST_CENTRE + 0.5)
         owner = _nearest(centres, plan.levels)

@@ -15,11 +15,11 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..buffers import Buffers
 from ..frame import Pixels
 from ..geometry import Boxes, Points, areas, overlaps, suppress
 from ..models import store
@@ -120,7 +120,7 @@ class Yunet:
 
     def scan(self, pixels: Pixels, plan: Plan, min_confidence: float) -> Iterator[Candidates]:
         """See `Detector.scan`; every level has landmarks, and confidence is from 0 to 1."""
-        source, buffers = _Source(resample(pixels, plan.shrunk), plan.base), _Buffers()
+        source, buffers = _Source(resample(pixels, plan.shrunk), plan.base), Buffers()
         for index, level in enumerate(plan.levels):
             if index:
                 source = _Source(source.quarter[: level.size[1], : level.size[0]], level.size)
@@ -128,7 +128,7 @@ class Yunet:
             found = Candidates(level, *(np.concatenate(parts) for parts in zip(*said, strict=True)))
             yield _voted(found, min_confidence, LARGEST * COARSER if index else 0.0)
 
-    def _look(self, source: _Source, tiling: Tiling, buffers: _Buffers) -> Iterator[_Said]:
+    def _look(self, source: _Source, tiling: Tiling, buffers: Buffers) -> Iterator[_Said]:
         """What the heads say on a level, part by part, from top to bottom.
 
         As soon as the features under a window are there, the neck says what is at 1/16 and 1/32, and makes the finer
@@ -152,7 +152,7 @@ class Yunet:
             yield from self._finest(_times(window, 2), features, finer, tiling, buffers)
 
     def _features(
-        self, source: _Source, tiling: Tiling, windows: list[Span], buffers: _Buffers
+        self, source: _Source, tiling: Tiling, windows: list[Span], buffers: Buffers
     ) -> Iterator[tuple[Span, NDArray[np.float32], NDArray[np.float32]]]:
         """Each window of blocks with its features and their maxima, (1, c, rows, columns); good until the next one.
 
@@ -195,7 +195,7 @@ class Yunet:
         features: NDArray[np.float32],
         finer: NDArray[np.float32],
         tiling: Tiling,
-        buffers: _Buffers,
+        buffers: Buffers,
     ) -> Iterator[_Said]:
         """What the head says of a window, in cells of 16 pixels, from the features at 1/8 and at 1/16 under it."""
         # What the head sees beyond the kept rows is a row of these cells.
@@ -281,29 +281,6 @@ def _voted(found: Candidates, min_confidence: float, smallest: float) -> Candida
     return Candidates(level, places[large], confidence[kept][large], points[large])
 
 
-class _Buffers:
-    """Memory that is used again and again in one scan: a page that is new costs more than what is written to it."""
-
-    def __init__(self) -> None:
-        self._blocks: dict[str, NDArray[np.uint8]] = {}
-
-    def array(self, name: str, shape: tuple[int, ...], kind: type[np.generic] = np.float32) -> NDArray[Any]:
-        """An array, its content whatever it was; good until the next one of the name."""
-        size = math.prod(shape) * np.dtype(kind).itemsize
-        if name not in self._blocks or len(self._blocks[name]) < size:
-            self._blocks.pop(name, None)
-            self._blocks[name] = np.empty(size, np.uint8)
-        return self._blocks[name][:size].view(kind).reshape(shape)
-
-    def packed(self, name: str, part: NDArray[Any]) -> NDArray[Any]:
-        """A part of an array in one piece."""
-        if part.flags.c_contiguous:
-            return part
-        copy = self.array(name, part.shape, part.dtype.type)
-        copy[:] = part
-        return copy
-
-
 class _Source:
     """The pixels of a level, filled up with black to whole blocks, resampled as they are asked for.
 
@@ -317,7 +294,7 @@ class _Source:
         self.size = tuple(-(-side // BLOCK) * BLOCK for side in size)
         self.quarter = np.empty((self.size[1] // 4, self.size[0] // 4, 3), np.uint8)
 
-    def pixels(self, down: Span, across: Span, buffers: _Buffers) -> Pixels:
+    def pixels(self, down: Span, across: Span, buffers: Buffers) -> Pixels:
         """A part as the stem takes it, (1, 1, height, 3 * width)."""
         width, height = self._level
         part = buffers.array("pixels", (down.high - down.low, across.high - across.low, 3), np.uint8)

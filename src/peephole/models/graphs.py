@@ -88,11 +88,11 @@ class _Builder:
 
 
 def mmod(network: dat.Network) -> dict[str, bytes]:
-    """The MMOD detector in three graphs.
+    """The MMOD detector in two graphs.
 
     ``stem``: (1, 3, height, width) uint8 RGB → (1, 32, h, w) float32 at an eighth of the resolution, the strided
     convolutions. ``tail``: that → (1, h, w) float32 scores, everything after. They are apart because the stem's
-    activations are what takes the memory, and it can be computed in strips. ``shrink``: see `shrink`.
+    activations are what takes the memory, and it can be computed in strips.
 
     Raises:
         ModelDamaged: the network is not such a detector.
@@ -128,7 +128,6 @@ def mmod(network: dat.Network) -> dict[str, bytes]:
             ("features", TensorProto.FLOAT, [1, features, "rows", "columns"]),
             target=(TensorProto.FLOAT, [1, "rows", "columns"]),
         ),
-        "shrink": shrink(),
     }
 
 
@@ -148,37 +147,6 @@ def _split(head: dat.Layer) -> list[dat.Layer]:
         dat.Convolution(by_column, np.zeros(columns, np.float32), (1, 1), (y, 0)),
         dat.Convolution(shifted, head.biases, (1, 1), (0, x)),
     ]
-
-
-def shrink() -> bytes:
-    """Rows of the next level of the pyramid, bilinear, rounded to the nearest.
-
-    Both axes are interpolated by matrix products: windows of the source, each multiplied by its weights. ``pixels``,
-    (3, height, width) uint8, are rows of the level before; ``row_index``, (s, k), says which of them make a window and
-    ``row_weights``, (s, k, n), what they make; the same with columns. The result is (3, s, n, windows, m) uint8. All
-    in float: ONNX Runtime's own Resize takes twice the time, and its 8-bit one rounds down.
-    """
-    graph = _Builder("pixels")
-    graph.node("Gather", "row_index", axis=1)
-    # Quantization by one does in one pass what casts, Round and Clip do in several.
-    one, zero = graph.constant(np.array(1, np.float32)), graph.constant(np.array(0, np.uint8))
-    graph.node("DequantizeLinear", one, zero)
-    graph.node("Transpose", perm=[0, 1, 3, 2])
-    graph.node("MatMul", "row_weights")
-    graph.node("Gather", "column_index", axis=2)
-    graph.node("Transpose", perm=[0, 1, 2, 4, 3])
-    graph.node("MatMul", "column_weights")
-    graph.node("QuantizeLinear", one, zero)
-    graph.node("Transpose", perm=[0, 1, 3, 2, 4])
-    return graph.model(
-        "shrink",
-        ("pixels", TensorProto.UINT8, [3, "height", "width"]),
-        ("row_index", TensorProto.INT64, ["row_windows", "row_taps"]),
-        ("row_weights", TensorProto.FLOAT, ["row_windows", "row_taps", "rows"]),
-        ("column_index", TensorProto.INT64, ["column_windows", "column_taps"]),
-        ("column_weights", TensorProto.FLOAT, ["column_windows", "column_taps", "columns"]),
-        target=(TensorProto.UINT8, [3, "row_windows", "rows", "column_windows", "columns"]),
-    )
 
 
 def resnet(network: dat.Network) -> dict[str, bytes]:  # noqa: C901 - a flat list, a case a layer

@@ -68,7 +68,7 @@ MMOD = Asset(
     "models/mmod_human_face_detector.dat",
     "4cb19393e2fbaf2b1609a9319ad5386618c886a6234ec1b971f3e87c85d87fe6",
     "CC0-1.0",
-    ("stem", "tail", "shrink"),
+    ("stem", "tail"),
     builder="mmod",
     origin="https://github.com/davisking/dlib-models/raw/master/mmod_human_face_detector.dat.bz2",
     commercial=True,
