@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import re
 import struct
 import subprocess
 import sys
@@ -27,7 +28,7 @@ from peephole.errors import (
     OutOfMemory,
     UsageError,
 )
-from peephole.frame import Frame, decode, load, read, snapshot
+from peephole.frame import Frame, Snapshot, decode, load, read, snapshot
 from peephole.geometry import IDENTITY, Transform
 
 RGB = np.array(
@@ -645,3 +646,23 @@ def test_a_header_alone_is_a_snapshot_but_no_frame():
     for reduction in (1, 4):
         with pytest.raises(FrameCorrupt):
             snapshot(half).decode(reduction)
+
+
+def test_a_pictures_fingerprint_is_that_of_its_bytes(eileen_file):
+    data = eileen_file.read_bytes()
+    (first, again) = (snapshot(each, name).fingerprint() for each, name in ((data, "a"), (bytes(bytearray(data)), "b")))
+    assert first == again
+    assert re.fullmatch("[0-9a-f]{16}", first)
+    for other in (data + b"\0", data[:-1] + b"\0", data[:-1]):
+        assert Snapshot(other, "a", (512, 512), False).fingerprint() != first
+    for short in (b"", b"x", b"x" * 255, b"x" * 256, b"x" * 257):
+        assert len(Snapshot(short, "a", (1, 1), False).fingerprint()) == 16
+
+
+def test_a_fingerprint_looks_at_a_picture_from_its_beginning_to_its_end():
+    zeros = bytearray(530_000)
+    plain = Snapshot(bytes(zeros), "a", (1, 1), False).fingerprint()
+    for at in (0, *range(0, 530_000, 530_000 // 16), 529_999):
+        changed = bytearray(zeros)
+        changed[at] = 1
+        assert Snapshot(bytes(changed), "a", (1, 1), False).fingerprint() != plain

@@ -5,7 +5,6 @@ docs/models.md has an example and every key.
 
 from __future__ import annotations
 
-import math
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +25,10 @@ COSINE_MARGIN = 0.03
 SIDES = (16, 1024)
 """The smallest and the largest chip that is believed."""
 DIMENSIONS = (2, 65536)
+LARGEST = 1e30
+"""No number that means anything to a network of float32 is larger."""
+MOST_BYTES = 2**16
+"""Of a declaration; the longest has a few hundred."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +57,14 @@ def read_declaration(path: Path) -> Declaration:
         UsageError: it is not there, is no TOML, leaves something out, or says what cannot be.
     """
     try:
-        said = tomllib.loads(path.read_text("utf-8"))
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+        if len(data) > MOST_BYTES:
+            raise UsageError(f"{path} is no declaration: it has more than {MOST_BYTES} bytes")
+        said = tomllib.loads(data.decode("utf-8"))
     except FileNotFoundError as error:
         raise UsageError(f"there is no {path}: a model of your own needs a declaration; see docs/models.md") from error
-    except (OSError, ValueError) as error:  # ValueError: no UTF-8, or no TOML
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, or no TOML
         raise UsageError(f"{path} cannot be read as a declaration: {error}") from error
     try:
         return _declaration(said)
@@ -93,7 +100,8 @@ def _read(key: str, value: object) -> Any:
     try:
         return _READERS[key](value)
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{key} must be {error}, not {value!r}") from error
+        shown = repr(value)
+        raise ValueError(f"{key} must be {error}, not {shown if len(shown) <= 60 else shown[:60] + '...'}") from error
 
 
 def _whole(least: int, most: int) -> Callable[[object], int]:
@@ -115,7 +123,7 @@ def _one_of(*words: str) -> Callable[[object], str]:
 
 
 def _number(value: object) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+    if not isinstance(value, int | float) or isinstance(value, bool) or not -LARGEST < value < LARGEST:
         raise ValueError("a number")
     return float(value)
 

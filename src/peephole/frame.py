@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import re
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from PIL.ExifTags import Base as ExifTag
 from PIL.TiffImagePlugin import TiffImageFile
 
@@ -32,6 +33,7 @@ from .errors import (
     memory_errors,
 )
 from .geometry import IDENTITY, Transform
+from .headers import Header, read_header
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 """What is decoded, under Pillow's names. Nothing else is even tried: every parser is a surface to attack."""
@@ -39,7 +41,11 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 """Which files of a folder count as pictures."""
 
-COPIED_ROWS = 64
+COPIED_ROWS, COPIED_COLUMNS = 64, 8192
+"""How much of a decoded picture is copied at a time."""
+
+SAMPLES, SAMPLE = 16, 256
+"""How many samples of a picture's bytes make its fingerprint, and how many bytes each has."""
 
 MAX_PIXELS = 160_000_000
 """Largest frame that is decoded, in pixels: the 108 million of 12000 x 9000 pass, a decompression bomb doesn't."""
@@ -94,7 +100,7 @@ class Snapshot:
         source: where it came from, for messages and logs.
         size: (width, height) upright for a JPEG; for the other formats as stored.
         reducible: it can be decoded at 1/2, 1/4 or 1/8 of its sides.
-        decoder_bytes: what the decoder takes beside the pixels, whatever the reduction.
+        decoder_bytes: what the decoder takes beside the file and the pixels, whatever the reduction.
     """
 
     data: bytes
@@ -102,6 +108,18 @@ class Snapshot:
     size: Size
     reducible: bool
     decoder_bytes: int = 0
+
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits, the same for the same bytes: by them timings know the picture again.
+
+        BLAKE2b of the length and of evenly spread samples. All bytes would take a hundredth of a frame's time; any
+        change of a compressed picture shifts what comes behind it.
+        """
+        step = max(len(self.data) // SAMPLES, SAMPLE)
+        parts = [self.data[at : at + SAMPLE] for at in range(0, len(self.data), step)]
+        digest = hashlib.blake2b(len(self.data).to_bytes(8, "big"), digest_size=8)
+        digest.update(b"".join([*parts, self.data[-SAMPLE:]]))
+        return digest.hexdigest()
 
     def decode(self, reduction: int = 1) -> Frame:
         """The frame; see `decode`."""
@@ -114,13 +132,12 @@ def snapshot(data: bytes, source: str = "bytes", *, max_pixels: int = MAX_PIXELS
     Raises:
         FrameEmpty, FrameNotAPicture, FrameCorrupt, FrameTooLarge: what was wrong with the bytes.
     """
-    with _open(data, max_pixels) as image:
-        jpeg = image.format in ("JPEG", "MPO")
+    with _open(data, max_pixels) as (image, header):
+        jpeg = image.format in _JPEG
         # The other formats' orientation may stand behind the pixels: looking for it would decode them.
         turned = jpeg and _orientation(image) >= 5
-        # A progressive JPEG's coefficients, three a pixel at most of two bytes, are there before the first pixel is.
-        progressive = 6 * image.width * image.height if image.info.get("progressive") else 0
-        return Snapshot(data, source, image.size[::-1] if turned else image.size, jpeg, progressive)
+        size = image.size[::-1] if turned else image.size
+        return Snapshot(data, source, size, jpeg, _decoder_bytes(image, header))
 
 
 def read(source: Source | Frame, *, max_pixels: int = MAX_PIXELS) -> Frame:
@@ -186,19 +203,14 @@ def decode(data: bytes, source: str = "bytes", *, max_pixels: int = MAX_PIXELS, 
         FrameEmpty, FrameNotAPicture, FrameCorrupt, FrameTooLarge: what was wrong with them.
         OutOfMemory: the pixels do not fit into memory.
     """
-    with _open(data, max_pixels) as image:
+    with _open(data, max_pixels) as (image, _):
         width, height = image.size
         if reduction > 1:
             image.draft(None, (max(1, width // reduction), max(1, height // reduction)))
         factor = next(each for each in (1, 2, 4, 8) if -(-width // each) == image.size[0])
-        if _tiff(image, _PLANAR) == 2 and max(_tiff(image, _BITS) or (8,)) > 8:
-            # Pillow decodes it, wrongly and without a word.
-            raise FrameCorrupt("a TIFF of more than 8 bits a sample in separate planes is not read here")
         image.load()
         orientation = _orientation(image)
-        if orientation != 1:
-            ImageOps.exif_transpose(image, in_place=True)
-        pixels = _rgb(image)
+        pixels = _rgb(image, orientation)
         if factor == 1:
             return Frame(pixels, source)
         # A reduced picture's last column and row stand for less than a whole block. Where the orientation turns them
@@ -223,17 +235,19 @@ _decoding = threading.Lock()
 
 
 @contextmanager
-def _open(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
-    """Pillow's picture over ``data``, its size checked and its errors translated here and nowhere else."""
+def _open(data: bytes, max_pixels: int) -> Iterator[tuple[Image.Image, Header]]:
+    """Pillow's picture over ``data``, all sizes checked and its errors translated here and nowhere else."""
     if not data:
         raise FrameEmpty("the file is empty (0 bytes)")
+    header = read_header(data)
     try:
         with _decoding, warnings.catch_warnings():
             # The size limit is ours and damaged metadata is no reason to refuse: Pillow's warnings add nothing.
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 _check_size(image, max_pixels)
-                yield image
+                _check_tiff(image)
+                yield image, header
     except FrameError:
         raise
     except UnidentifiedImageError as error:
@@ -262,8 +276,14 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-_BITS, _PHOTOMETRIC, _PLANAR = 258, 262, 284
-"""TIFF tags: bits a sample, what zero means, whether the colours lie in planes."""
+_JPEG = ("JPEG", "MPO")
+_BITS, _COMPRESSION, _PHOTOMETRIC, _ROWS, _PLANAR, _TILE_WIDTH, _TILE_LENGTH = 258, 259, 262, 278, 284, 322, 323
+"""TIFF tags: bits a sample, how it is compressed, what zero means, rows a strip, whether the colours lie in planes."""
+_COMPRESSIONS = frozenset({1, 5, 6, 7, 8, 32773, 32946})
+"""How a TIFF may be compressed: not at all, by LZW, JPEG, deflate or PackBits.
+
+Cameras write no other. Some of the rest take as much memory as the file says, and fax complains of each row by itself.
+"""
 
 
 def _tiff(image: Image.Image, tag: int) -> Any:
@@ -271,26 +291,88 @@ def _tiff(image: Image.Image, tag: int) -> Any:
     return image.tag_v2.get(tag) if isinstance(image, TiffImageFile) else None
 
 
-def _rgb(image: Image.Image) -> Pixels:
-    """A loaded picture of any mode as contiguous (h, w, 3) uint8 RGB."""
-    if image.mode.startswith("I"):  # 16-bit grey; 32-bit only as Pillow's container of it
-        values = np.asarray(image).astype(np.int64)
-        if values.size and (values.min() < 0 or values.max() > 0xFFFF):
-            raise FrameCorrupt("a grey picture of more than 16 bits a pixel is not read here")
-        grey = (values >> 8).astype(np.uint8)
-        if _tiff(image, _PHOTOMETRIC) == 0:  # white is zero, which Pillow minds only up to 8 bits
-            grey = 255 - grey
-        return np.ascontiguousarray(np.broadcast_to(grey[..., None], (*grey.shape, 3)))
-    if image.mode == "F":
-        raise FrameCorrupt("a picture of floating-point pixels is not read here")
-    if image.mode != "RGB":
-        image = image.convert("RGB")
-    # A few rows at a time: in one go Pillow would hand over a copy of a copy.
-    pixels = np.empty((image.height, image.width, 3), np.uint8)
-    for top in range(0, image.height, COPIED_ROWS):
-        bottom = min(top + COPIED_ROWS, image.height)
-        pixels[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)))
+def _check_tiff(image: Image.Image) -> None:
+    """Refuse a TIFF of a kind that is not read here, or of huge parts; any other picture passes."""
+    if _tiff(image, _PLANAR) == 2 and max(_tiff(image, _BITS) or (8,)) > 8:
+        # Pillow decodes it, wrongly and without a word.
+        raise FrameCorrupt("a TIFF of more than 8 bits a sample in separate planes is not read here")
+    if (compression := _tiff(image, _COMPRESSION) or 1) not in _COMPRESSIONS:
+        raise FrameCorrupt(f"a TIFF of compression {compression} is not read here")
+    width, height = _part(image)
+    if width * height > MAX_PIXELS:
+        raise FrameTooLarge(f"a TIFF of parts of {width}x{height} pixels; the limit is {MAX_PIXELS / 1e6:.0f} million")
+
+
+def _decoder_bytes(image: Image.Image, header: Header) -> int:
+    """What decoding takes beside the file, Pillow's four bytes a pixel and the frame's three, as measured."""
+    pixels = image.width * image.height
+    if image.format in _JPEG:
+        # Of several scans all coefficients, of two bytes, are there before the first pixel is.
+        several = header.scans > 1 or image.info.get("progressive")
+        return header.bytes + (2 * max(3, len(image.getbands())) * pixels if several else 0)
+    if image.format == "WEBP":  # its own two canvases of four bytes a pixel, and a copy on the way to Pillow's
+        return 9 * pixels
+    if not isinstance(image, TiffImageFile):
+        return header.bytes
+    turned = pixels if (_tiff(image, ExifTag.Orientation) or 1) != 1 else 0  # Pillow turns it as a whole
+    if (_tiff(image, _COMPRESSION) or 1) == 1:
+        return turned
+    # The frame's own bytes come after the part that is unpacked.
+    width, height = _part(image)
+    return max(turned, width * height * max(32, sum(_tiff(image, _BITS) or (1,))) // 8 - 3 * pixels)
+
+
+def _part(image: Image.Image) -> Size:
+    """(width, height) of a TIFF's strips or tiles, which are unpacked as a whole, however small the picture."""
+    rows = min(_tiff(image, _ROWS) or image.height, image.height)
+    return int(_tiff(image, _TILE_WIDTH) or image.width), int(_tiff(image, _TILE_LENGTH) or rows)
+
+
+def _rgb(image: Image.Image, orientation: int = 1) -> Pixels:
+    """A loaded picture of any mode as contiguous (h, w, 3) uint8 RGB, upright.
+
+    A part at a time: in one go there would be a copy of a copy, and one for each conversion.
+    """
+    width, height = image.size
+    pixels = np.empty((width, height, 3) if orientation >= 5 else (height, width, 3), np.uint8)
+    stored = _STORED[orientation](pixels)
+    for top in range(0, height, COPIED_ROWS):
+        bottom = min(top + COPIED_ROWS, height)
+        for left in range(0, width, COPIED_COLUMNS):
+            right = min(left + COPIED_COLUMNS, width)
+            part = image.crop((left, top, right, bottom))
+            stored[top:bottom, left:right] = _grey(part, image) if image.mode.startswith("I") else _colours(part)
     return pixels
+
+
+_STORED: dict[int, Callable[[Pixels], Pixels]] = {
+    1: lambda upright: upright,
+    2: lambda upright: upright[:, ::-1],
+    3: lambda upright: upright[::-1, ::-1],
+    4: lambda upright: upright[::-1],
+    5: lambda upright: upright.swapaxes(0, 1),
+    6: lambda upright: upright[:, ::-1].swapaxes(0, 1),
+    7: lambda upright: upright[::-1, ::-1].swapaxes(0, 1),
+    8: lambda upright: upright[::-1].swapaxes(0, 1),
+}
+"""By the EXIF orientation: the pixels of an upright picture, seen as they are stored."""
+
+
+def _colours(part: Image.Image) -> NDArray[Any]:
+    if part.mode == "F":
+        raise FrameCorrupt("a picture of floating-point pixels is not read here")
+    return np.asarray(part if part.mode == "RGB" else part.convert("RGB"))
+
+
+def _grey(part: Image.Image, image: Image.Image) -> NDArray[Any]:
+    """A part of a picture of 16-bit grey, by its upper byte; 32 bits are only Pillow's container of it."""
+    values = np.asarray(part).astype(np.int64)
+    if values.size and (values.min() < 0 or values.max() > 0xFFFF):
+        raise FrameCorrupt("a grey picture of more than 16 bits a pixel is not read here")
+    grey = (values >> 8).astype(np.uint8)
+    if _tiff(image, _PHOTOMETRIC) == 0:  # white is zero, which Pillow minds only up to 8 bits
+        grey = 255 - grey
+    return grey[..., None]
 
 
 def _from_array(array: NDArray[Any]) -> Frame:

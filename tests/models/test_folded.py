@@ -1,6 +1,7 @@
 """Published ONNX files are folded into what every runtime takes; what is none is refused."""
 
 import contextlib
+import tracemalloc
 
 import numpy as np
 import onnx
@@ -212,6 +213,27 @@ def test_scales_that_do_not_fit_are_refused():
     model = quantized(np.zeros((4, 4), np.int8), np.ones(3, np.float32), None, axis=1)
     with pytest.raises(ModelDamaged, match="'q' do not fit together"):
         folded.read(model.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("shape", "attributes"),
+    [
+        ((2, 4), {"axis": 0, "block_size": 2**40}),
+        ((2, 4), {"axis": 0, "block_size": -2}),
+        ((2, 1), {"axis": 0, "block_size": 2}),
+        ((9,), {"axis": 1}),
+        ((1, 4000), {"axis": 0, "block_size": 4}),
+        ((4,), {"axis": 2}),
+    ],
+)
+def test_scales_that_would_make_more_than_the_file_has_are_refused(shape, attributes):
+    model = quantized(np.zeros((4, 4), np.int8), np.ones(shape, np.float32), np.ones(shape, np.int8), **attributes)
+    tracemalloc.start()
+    with pytest.raises(ModelDamaged, match="'q' do not fit together"):
+        folded.read(model.SerializeToString())
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1_000_000
 
 
 def test_an_old_operator_set_is_refused():

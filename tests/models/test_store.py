@@ -159,6 +159,21 @@ print(sorted(name for name in sys.modules if name.split(".")[0] in packages))
     assert output(python(code)) == "[]\n"
 
 
+def test_a_source_is_hashed_before_it_is_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    parsed: list[bytes] = []
+    monkeypatch.setattr(store, "_built", lambda builder, options, data: parsed.append(data) or {})
+    source = tmp_path / "model.dat"
+    source.write_bytes(b"another one, since the first look at it")
+    with pytest.raises(ModelDamaged, match="as a moment ago"):
+        store.build(store.MMOD, source, tmp_path)
+    with pytest.raises(ModelDamaged, match="has SHA-256"):
+        store.prepare(replace(store.local("mine", source, ("embed",), builder="recognizer"), sha256="0" * 64))
+    monkeypatch.setattr(store, "MOST_BYTES", 10)
+    with pytest.raises(ModelDamaged, match="more than 10 bytes"):
+        store.build(replace(store.MMOD, sha256=hashlib.sha256(source.read_bytes()).hexdigest()), source, tmp_path)
+    assert parsed == []
+
+
 def test_nothing_of_a_source_that_fails_reaches_the_cache(empty: Path):
     with pytest.raises(ModelDamaged):
         store.prepare(replace(store.MMOD, sha256="0" * 64))
@@ -213,7 +228,8 @@ def test_a_damaged_product_is_rebuilt(name: str, prepared: store.Prepared, caplo
         again = store.prepare(store.MMOD)
     assert_whole(again)
     assert again == prepared
-    assert any("does not match its manifest and is built anew" in record.getMessage() for record in caplog.records)
+    assert len(caplog.records) == 1
+    assert "did not match its manifest and was built anew" in caplog.text
 
 
 @pytest.mark.parametrize("data", [None, b""], ids=["missing", "empty"])
@@ -224,7 +240,8 @@ def test_a_lost_product_is_rebuilt(data: bytes | None, prepared: store.Prepared,
     with caplog.at_level(logging.WARNING):
         assert store.prepare(store.MMOD) == prepared
     assert_whole(prepared)
-    assert any("is built anew" in record.getMessage() for record in caplog.records)
+    assert len(caplog.records) == 1
+    assert "was built anew" in caplog.text
 
 
 def test_a_missing_manifest_is_rebuilt(prepared: store.Prepared):
@@ -260,7 +277,8 @@ def test_a_damaged_manifest_is_rebuilt(manifest: bytes, prepared: store.Prepared
         again = store.prepare(store.MMOD)
     assert_whole(again)
     assert again == prepared
-    assert any("is built anew" in record.getMessage() for record in caplog.records)
+    assert len(caplog.records) == 1
+    assert "was built anew" in caplog.text
 
 
 def test_a_manifest_that_leaves_a_graph_out_is_rebuilt(prepared: store.Prepared):
@@ -317,12 +335,26 @@ def test_what_is_not_ours_does_no_harm_and_comes_to_none(prepared: store.Prepare
 
 
 @pytest.mark.parametrize("below", ["", "sub", "sub/sub"])
-def test_a_cache_that_cannot_be_written_names_the_variable(below: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_cache_that_cannot_be_written_names_the_variable(
+    below: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
     (tmp_path / "file").write_text("a regular file")
     monkeypatch.setenv("PEEPHOLE_CACHE", str(tmp_path / "file" / below))
     with pytest.raises(ModelError, match=r"mmod: the cache .*file.* cannot be used: .*set PEEPHOLE_CACHE to a folder"):
         store.prepare(store.MMOD)
     assert (tmp_path / "file").read_text() == "a regular file"
+    assert caplog.records == []
+
+
+def test_nothing_is_said_to_be_built_where_the_cache_cannot_be_written(
+    prepared: store.Prepared, empty: Path, caplog: pytest.LogCaptureFixture
+):
+    prepared.graphs["stem"].write_bytes(b"garbage")
+    (empty / ".lock").unlink()
+    (empty / ".lock").mkdir()
+    with pytest.raises(ModelError, match=r"cannot be used: .*set PEEPHOLE_CACHE"):
+        store.prepare(store.MMOD)
+    assert caplog.records == []
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -442,15 +474,18 @@ time.sleep(60)
     assert_whole(store.prepare(store.MMOD))
 
 
-def test_what_other_versions_built_is_removed(prepared: store.Prepared, empty: Path):
-    stale = empty / f"mmod-{'0' * 12}-{'f' * 12}"
-    stale.mkdir()
-    (stale / "stem.onnx").write_bytes(b"old")
-    other = empty / f"resnet-{'0' * 12}-{'f' * 12}"
-    other.mkdir()
+def test_what_other_versions_built_a_while_ago_is_removed(prepared: store.Prepared, empty: Path):
+    stale, fresh, other = (
+        empty / f"{name}-{'f' * 12}" for name in ("mmod-" + "0" * 12, "mmod-" + "1" * 12, "resnet-" + "0" * 12)
+    )
+    for folder in (stale, fresh, other):
+        folder.mkdir()
+        (folder / "stem.onnx").write_bytes(b"old")
+        os.utime(folder, (time.time() - store.KEPT - 10,) * 2)
+    os.utime(fresh, (time.time() - store.KEPT + 1000,) * 2)  # one that may be running beside this one
     prepared.graphs["stem"].unlink()
     assert store.prepare(store.MMOD) == prepared
-    assert contents(empty) == sorted([folder_of(prepared).name, other.name])
+    assert contents(empty) == sorted([folder_of(prepared).name, fresh.name, other.name])
 
 
 def test_the_source_is_told(prepared: store.Prepared):

@@ -147,3 +147,15 @@ def test_a_circle(model):
     reshape = node(model, "Reshape")
     reshape.input[0] = reshape.output[0]
     refused(model, "no YuNet")
+
+
+def test_weights_of_another_shape_than_their_bytes(model):
+    model.graph.initializer[0].dims[0] += 1
+    refused(model, "no YuNet: cannot reshape")
+
+
+def test_nodes_that_look_at_nothing(model):
+    for each in model.graph.node:
+        if each.op_type == "Reshape":
+            del each.input[:]
+    refused(model, "no YuNet|hold together|fit together")

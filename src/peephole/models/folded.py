@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,19 @@ CHIPS = "peephole_chips"
 Array = NDArray[Any]
 
 
+@contextmanager
+def sound(what: str) -> Iterator[None]:
+    """Say of a network at whose parts a block, or the function it decorates, stumbles that it is damaged.
+
+    That something is missing, of another type, or of a shape that does not fit its bytes can be found at every step.
+    """
+    try:
+        yield
+    except (ValueError, TypeError, LookupError, AttributeError, NotImplementedError, RecursionError) as error:
+        raise ModelDamaged(f"{what}: {error or type(error).__name__}") from error
+
+
+@sound("the network does not hold together")
 def read(data: bytes) -> Any:
     """Parse an ONNX file, (n bytes) → ``onnx.ModelProto``, its constants folded and its weights no longer inputs.
 
@@ -59,6 +73,7 @@ def read(data: bytes) -> Any:
     return model
 
 
+@sound("the network does not hold together")
 def recognizer(data: bytes, wanted: Input) -> dict[str, bytes]:
     """A recognizer's file → ``embed``: (n, side, side, 3) uint8 RGB → its first output, the normalisation inside.
 
@@ -176,7 +191,7 @@ def _fold(graph: Any) -> None:
             if room < 0:
                 raise ModelDamaged(f"the weights take more than {LARGEST} bytes")
             folded = _FOLDED[node.op_type](node, *arrays)
-        except (ValueError, TypeError, IndexError) as error:
+        except (ValueError, TypeError, LookupError) as error:
             raise ModelDamaged(f"the weights {node.input[0]!r} do not fit together: {error}") from error
         constants[node.output[0]] = numpy_helper.from_array(np.ascontiguousarray(folded), node.output[0])
     used = {name for node in kept for name in node.input} | {each.name for each in graph.output}
@@ -205,12 +220,20 @@ def _dequantized(node: Any, values: Array, scale: Array, zero: Array | None = No
     def spread(array: Array) -> Array:
         if array.size == 1:
             return array.reshape(())
+        fitting = [values.shape[axis]]
         if block:
-            return np.take(np.repeat(array, block, axis), np.arange(values.shape[axis]), axis)
+            fitting = list(values.shape)
+            fitting[axis] = -(-values.shape[axis] // block)
+        if block < 0 or list(array.shape) != fitting:  # of what does not fit, far more could come than the file has
+            raise ValueError(f"scales of {array.shape} for weights of {values.shape}")
+        if block:
+            taken: Array = np.take(array, np.arange(values.shape[axis]) // block, axis)
+            return taken
         return array.reshape([-1 if each == axis % values.ndim else 1 for each in range(values.ndim)])
 
-    offset = values.astype(np.float32) - (0 if zero is None else spread(zero).astype(np.float32))
-    result: Array = offset * spread(scale).astype(np.float32)
+    with np.errstate(all="ignore"):  # numbers that are none stay none
+        offset = values.astype(np.float32) - (0 if zero is None else spread(zero).astype(np.float32))
+        result: Array = offset * spread(scale).astype(np.float32)
     if result.shape != values.shape:
         raise ValueError(f"scales of {scale.shape} for weights of {values.shape}")
     return result

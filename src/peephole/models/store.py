@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +23,12 @@ from pathlib import Path
 import platformdirs
 
 from ..errors import ModelDamaged, ModelError, ModelNotFound
-from . import dat
 
 CACHE_VARIABLE = "PEEPHOLE_CACHE"
 MODELS_VARIABLE = "PEEPHOLE_MODELS"
 MANIFEST = "manifest.json"
+MOST_BYTES = 2**29
+"""Of a model's file: the largest recognizers have half."""
 
 log = logging.getLogger(__name__)
 
@@ -283,14 +285,16 @@ def prepare(asset: Asset) -> Prepared:
     own = "" if asset.package else "local-"  # not swept up, nor sweeping: there may be many files of one name
     folder = cache_folder() / f"{own}{asset.name}-{asset.sha256[:12]}-{_builder(asset)[:12]}"
     try:
-        prepared = _load(asset, folder, source)
+        prepared, _ = _load(asset, folder, source)
         if prepared is None:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with _locked(folder.parent / ".lock"):
-                prepared = _load(asset, folder, source)  # another process may have built it meanwhile
+                prepared, damage = _load(asset, folder, source)  # another process may have built it meanwhile
                 if prepared is None:
                     _install(asset, source, folder)
-                    prepared = _load(asset, folder, source)
+                    prepared, _ = _load(asset, folder, source)
+                    if damage:
+                        log.warning("%s: %s %s and was built anew", asset.name, folder, damage)
                     if asset.package:
                         _sweep(asset, folder)
     except OSError as error:
@@ -310,13 +314,19 @@ def _builder(asset: Asset) -> str:
 
 
 def build(asset: Asset, source: Path, folder: Path) -> None:
-    """Write the asset's graphs into a folder, in this process.
+    """Write the asset's graphs into a folder, in this process. What is parsed is what has been hashed.
 
     Raises:
-        ModelDamaged: the file holds no such network.
+        ModelDamaged: the file is not the asset's, is larger than any model here, or holds no such network.
     """
+    with source.open("rb") as file:
+        data = file.read(MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
+        raise ModelDamaged(f"{source} has more than {MOST_BYTES} bytes; no larger model is read")
+    if (found := hashlib.sha256(data).hexdigest()) != asset.sha256:
+        raise ModelDamaged(f"{source} has SHA-256 {found}, not {asset.sha256} as a moment ago")
     try:
-        built = _built(asset.builder, asset.options, source.read_bytes())
+        built = _built(asset.builder, asset.options, data)
     except ModelDamaged as error:
         raise ModelDamaged(f"{source}: {error}") from error
     for name, data in built.items():
@@ -334,7 +344,7 @@ def _built(builder: str, options: str, data: bytes) -> dict[str, bytes]:
         from .input import Input
 
         return folded.recognizer(data, Input.from_json(options))
-    from . import graphs
+    from . import dat, graphs
 
     network = dat.read_network(data)
     return graphs.mmod(network) if builder == "mmod" else graphs.resnet(network)
@@ -348,7 +358,8 @@ def _build_aside(asset: Asset, source: Path, folder: Path) -> None:
     code = "import sys; from pathlib import Path; from peephole.models import store; store.build_apart(*sys.argv[1:])"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     try:
-        command = [sys.executable, "-P", "-c", code, asset.builder, asset.options, str(source), str(folder)]
+        told = [asset.builder, asset.options, asset.sha256, str(source), str(folder)]
+        command = [sys.executable, "-P", "-c", code, *told]
         done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False)  # noqa: S603 - our own code
         failed = done.returncode != 0
     except OSError:
@@ -357,9 +368,9 @@ def _build_aside(asset: Asset, source: Path, folder: Path) -> None:
         build(asset, source, folder)  # at the price of the memory; and it raises what is wrong, if something is
 
 
-def build_apart(builder: str, options: str, source: str, folder: str) -> None:
-    """`build` by an asset's builder and options: what the process of `_build_aside` runs."""
-    build(Asset("", "", source, "", "", builder=builder, options=options), Path(source), Path(folder))
+def build_apart(builder: str, options: str, sha256: str, source: str, folder: str) -> None:
+    """`build` by an asset's builder, options and hash: what the process of `_build_aside` runs."""
+    build(Asset("", "", source, sha256, "", builder=builder, options=options), Path(source), Path(folder))
 
 
 @contextlib.contextmanager
@@ -389,32 +400,32 @@ def _install(asset: Asset, source: Path, folder: Path) -> None:
 
 
 def _sweep(asset: Asset, folder: Path) -> None:
-    """Remove what other versions of Peephole, or of the asset, built from it; the lock is held."""
+    """Remove what other versions of Peephole, or of the asset, built from it a while ago; the lock is held."""
     ours = re.compile(rf"{re.escape(asset.name)}-[0-9a-f]{{12}}-[0-9a-f]{{12}}")
     for other in folder.parent.iterdir():
-        if other != folder and ours.fullmatch(other.name):
+        if other != folder and ours.fullmatch(other.name) and time.time() - other.stat().st_mtime > KEPT:
             shutil.rmtree(other, ignore_errors=True)
 
 
+KEPT = 30 * 86_400.0
+"""Seconds for which another version's graphs stay: it may be running, or be installed beside this one."""
 _UNUSABLE = (ModelNotFound, IsADirectoryError, NotADirectoryError, RecursionError)
 
 
-def _load(asset: Asset, folder: Path, source: Path) -> Prepared | None:
-    """What the cache holds, or None where it holds nothing usable."""
+def _load(asset: Asset, folder: Path, source: Path) -> tuple[Prepared | None, str]:
+    """What the cache holds, or None and what is wrong with it, in words; none where nothing is there."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
         wanted = {str(name): str(value) for name, value in manifest["sha256"].items()}
         paths = {name: folder / f"{name}.onnx" for name in wanted}
         found = {name: _sha256(path, asset.name) for name, path in paths.items()}
     except FileNotFoundError:
-        return None
+        return None, ""
     except (*_UNUSABLE, ValueError, KeyError, TypeError, AttributeError) as error:
-        log.warning("%s: %s is damaged (%s) and is built anew", asset.name, folder, error)
-        return None
+        return None, f"was damaged ({error})"
     if found != wanted or set(wanted) != set(asset.graphs):
-        log.warning("%s: %s does not match its manifest and is built anew", asset.name, folder)
-        return None
-    return Prepared(asset, paths, found, source)
+        return None, "did not match its manifest"
+    return Prepared(asset, paths, found, source), ""
 
 
 def _sha256(path: Path, name: str) -> str:

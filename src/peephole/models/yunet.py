@@ -42,6 +42,7 @@ HEAD = ("Conv1", "Depthwise3")
 Array = NDArray[Any]
 
 
+@folded.sound("this network is no YuNet")
 def build(data: bytes) -> dict[str, bytes]:
     """The three graphs, from the bytes of a YuNet file with weights of any precision that `folded.read` knows.
 
