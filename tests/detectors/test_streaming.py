@@ -3,22 +3,21 @@
 import itertools
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
-from PIL import Image
 
 from peephole.detectors.mmod import PROFILE, Mmod, spans
 from peephole.errors import UsageError
-from peephole.frame import Frame
 from peephole.geometry import suppress
 from peephole.planner import TILINGS, WHOLE, Plan, Tiling, canvas_size, cells, plan
+from scenes import Picture
+from scenes import scene as any_scene
 
-Picture = NDArray[np.uint8]
-
+scene = partial(any_scene, sides=(150, 500))
 EVERY = -1e9
 """Below any score: every cell is reported."""
 
@@ -26,23 +25,6 @@ EVERY = -1e9
 @pytest.fixture(scope="module")
 def detector() -> Mmod:
     return Mmod()
-
-
-@pytest.fixture(scope="module")
-def head(eileen: Frame) -> Image.Image:
-    """260x260, the face 96 pixels wide."""
-    return Image.fromarray(eileen.pixels[:260, 80:340])
-
-
-def scene(head: Image.Image, size: tuple[int, int], seed: int = 3) -> Picture:
-    """Noise with heads of several sizes on it, some of them cut off by the border."""
-    rng = np.random.default_rng(seed)
-    picture = Image.fromarray(rng.integers(60, 200, (size[1], size[0], 3), np.uint8))
-    for _ in range(1 + size[0] * size[1] // 120_000):
-        side = int(rng.integers(150, 500))
-        at = (int(rng.integers(-60, size[0])), int(rng.integers(-60, size[1])))
-        picture.paste(head.resize((side, side), Image.Resampling.BILINEAR), at)
-    return np.asarray(picture)
 
 
 def seen(detector: Mmod, picture: Picture, chosen: Plan, threshold: float) -> list[tuple[float, ...]]:
@@ -89,7 +71,7 @@ scales = st.sampled_from([{}, {"max_side": 150}, {"max_side": 333}, {"min_face":
     st.integers(0, 1000),
 )
 def test_any_frame_in_any_strips(detector, head, size, tiling, options, seed):
-    assert_streamed_alike(detector, scene(head, size, seed), (tiling,), **options)
+    assert_streamed_alike(detector, scene(head, size, seed=seed), (tiling,), **options)
 
 
 @settings(max_examples=25, deadline=None, derandomize=True, database=None)
@@ -100,7 +82,7 @@ def test_any_frame_in_any_strips(detector, head, size, tiling, options, seed):
     st.integers(0, 1000),
 )
 def test_small_frames_in_single_cells(detector, head, size, tiling, options, seed):
-    assert_streamed_alike(detector, scene(head, size, seed), (tiling,), **options)
+    assert_streamed_alike(detector, scene(head, size, seed=seed), (tiling,), **options)
 
 
 @pytest.mark.parametrize(

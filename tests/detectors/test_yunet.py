@@ -3,6 +3,7 @@
 import itertools
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +23,12 @@ from peephole.models import folded, store
 from peephole.models.session import Runtime
 from peephole.pipeline import Pipeline, Scale
 from peephole.planner import WHOLE, Level, Plan, Tiling, plan
+from peephole.timings import StageClock
+from scenes import Picture
+from scenes import scene as any_scene
 
-Picture = NDArray[np.uint8]
 TILINGS = PROFILE.streaming.tilings
+scene = partial(any_scene, sides=(60, 400))
 
 
 @pytest.fixture(scope="module")
@@ -37,23 +41,6 @@ def pipeline() -> Pipeline:
     return Pipeline("yunet")
 
 
-@pytest.fixture(scope="module")
-def head(eileen: Frame) -> Image.Image:
-    """260x260, the face 90 pixels wide."""
-    return Image.fromarray(eileen.pixels[:260, 80:340])
-
-
-def scene(head: Image.Image, size: tuple[int, int], seed: int = 3) -> Picture:
-    """Noise with heads of several sizes on it, some of them cut off by the border."""
-    rng = np.random.default_rng(seed)
-    picture = Image.fromarray(rng.integers(60, 200, (size[1], size[0], 3), np.uint8))
-    for _ in range(1 + size[0] * size[1] // 120_000):
-        side = int(rng.integers(60, 400))
-        at = (int(rng.integers(-60, size[0])), int(rng.integers(-60, size[1])))
-        picture.paste(head.resize((side, side), Image.Resampling.BILINEAR), at)
-    return np.asarray(picture)
-
-
 def enlarged(frame: Frame, times: float) -> Frame:
     size = [round(side * times) for side in frame.size]
     return Frame(np.asarray(Image.fromarray(frame.pixels).resize(size, Image.Resampling.BICUBIC)))
@@ -63,7 +50,7 @@ def maps(detector: Yunet, source: _Source, tiling: Tiling) -> dict[int, NDArray[
     """The heads' logits by stride, put together; every cell must be said once."""
     width, height = source.size
     whole = {stride: np.full((16, height // stride, width // stride), np.nan, np.float32) for stride in (8, 16, 32)}
-    for said in detector._look(source, tiling, Buffers()):
+    for said in detector._look(source, tiling, Buffers(), StageClock()):
         _, rows, columns = said.logits.shape
         part = whole[said.stride][:, said.row : said.row + rows, said.column : said.column + columns]
         assert part.shape == said.logits.shape
@@ -106,7 +93,7 @@ scales = st.sampled_from([{}, {"max_side": 150}, {"max_side": 333}, {"min_face":
     st.integers(0, 1000),
 )
 def test_any_frame_in_any_strips(detector, head, size, tiling, options, seed):
-    assert_streamed_alike(detector, scene(head, size, seed), (tiling,), **options)
+    assert_streamed_alike(detector, scene(head, size, seed=seed), (tiling,), **options)
 
 
 @pytest.mark.parametrize(
@@ -172,14 +159,14 @@ def test_the_three_graphs_say_what_the_files_network_says(detector, head):
 @pytest.mark.parametrize("size", [(512, 512), (500, 375), (333, 641), (640, 64)])
 def test_opencv_sees_the_same_on_the_same_file(detector, head, size):
     cv2 = pytest.importorskip("cv2")
-    picture = scene(head, size, 5)
+    picture = scene(head, size, seed=5)
     theirs = cv2.FaceDetectorYN.create(str(store.locate(store.YUNET)), "", size, 0.3, 0.3, 5000)
     _, found = theirs.detect(np.ascontiguousarray(picture[:, :, ::-1]))
     found = np.empty((0, 15)) if found is None else found.astype(float)
     chosen = plan(size, PROFILE)
 
     # Before the vote the strongest box of each face is OpenCV's, which compares boxes in whole pixels.
-    said = [each.above(0.3) for each in detector._look(_Source(picture, size), chosen.tiling, Buffers())]
+    said = [each.above(0.3) for each in detector._look(_Source(picture, size), chosen.tiling, Buffers(), StageClock())]
     boxes, confidence, landmarks = (np.concatenate(parts) for parts in zip(*said, strict=True))
     kept = suppress(boxes, confidence, 0.3)
     strongest = np.concatenate([boxes[kept], landmarks[kept].reshape(-1, 10), confidence[kept, None]], 1)

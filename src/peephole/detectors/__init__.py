@@ -13,6 +13,7 @@ from ..frame import Pixels
 from ..geometry import Boxes, Points
 from ..models.session import ONNXRUNTIME, Runtime
 from ..planner import Level, Plan, Profile
+from ..timings import StageClock
 
 LandmarkKind = Literal["none", "arcface"]
 """Which landmarks a detector finds. ArcFace's five: right eye, left eye, tip of the nose, right and left corner of the
@@ -63,13 +64,18 @@ class Detector(Protocol):
         """SHA-256 of every model file in use, by name."""
         ...
 
-    def scan(self, pixels: Pixels, plan: Plan, min_confidence: float) -> Iterator[Candidates]:
+    def scan(
+        self, pixels: Pixels, plan: Plan, min_confidence: float, clock: StageClock | None = None
+    ) -> Iterator[Candidates]:
         """Every box whose confidence exceeds ``min_confidence``, before suppression across levels.
 
         Args:
             pixels: the decoded frame, (height, width, 3) uint8 RGB.
             plan: how to look at it.
             min_confidence: in the detector's own unit.
+            clock: gets the stages that there are of these: "resize", the pixels of the levels; "head", the network's
+                part at high resolution; "tail", the rest of it; "suppress", one box a face. None is going on while a
+                level's candidates are handed over.
         """
         ...
 

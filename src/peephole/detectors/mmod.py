@@ -15,6 +15,7 @@ from ..models import dat, store
 from ..models.session import ONNXRUNTIME, Runtime
 from ..planner import Canvas, Level, Plan, Profile, Streaming
 from ..pyramid import Pyramid
+from ..timings import StageClock
 from . import Candidates, LandmarkKind
 
 STRIDE = 8
@@ -77,14 +78,19 @@ class Mmod:
         self.nms_covered = window.nms_covered
         self.models = prepared.models
 
-    def scan(self, pixels: Pixels, plan: Plan, min_confidence: float) -> Iterator[Candidates]:
-        """See `Detector.scan`.
+    def scan(
+        self, pixels: Pixels, plan: Plan, min_confidence: float, clock: StageClock | None = None
+    ) -> Iterator[Candidates]:
+        """See `Detector.scan`; the stem is the "head".
 
         The levels are looked at on one canvas, laid out as dlib does it, for two reasons. It sets which pixels the
         grid of cells falls on, and cells near a level's edge see across it: with a canvas of its own a level's
         scores differ by up to 0.4 from dlib's there, enough to swap two boxes that are about equally strong.
         """
-        cells, confidence = self._scores(_Canvas(Pyramid(pixels, plan), plan), plan, min_confidence)
+        clock = clock or StageClock()
+        with clock.stage("resize"):
+            canvas = _Canvas(Pyramid(pixels, plan), plan)
+        cells, confidence = self._scores(canvas, plan, min_confidence, clock)
         # The middle of each cell's middle pixel, on the canvas.
         centres = cells.astype(np.float64) * STRIDE + (FIRST_CENTRE + 0.5)
         owner = _nearest(centres, plan.levels)
@@ -95,35 +101,47 @@ class Mmod:
             yield Candidates(level, np.concatenate([middle - half, middle + half], axis=1), confidence[own])
 
     def _scores(
-        self, canvas: _Canvas, plan: Plan, min_confidence: float
+        self, canvas: _Canvas, plan: Plan, min_confidence: float, clock: StageClock
     ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
         """Cells of the canvas whose score exceeds ``min_confidence``, (n, 2) column and row, and their scores.
 
         From top to bottom: the stem makes strips of features, and as soon as a window of the tail is complete it is
-        turned into scores. Only the features from that window on are there, and none is computed twice.
+        turned into scores. Only the features from that window on are there, and none is computed twice. Those of a
+        window lie together, so that a tail as wide as the canvas takes them as they are.
         """
         tiling = plan.tiling
         width, height = (planner.cells(side, PROFILE) for side in canvas.size)
         windows = spans(height, tiling.rows, TAIL_HALO)
         strip = min(tiling.strip, height)
-        window_rows = windows[0].high - windows[0].low
-        features = np.empty((1, FEATURES, min(window_rows + strip, height), width), np.float32)
+        features = np.empty((1, FEATURES, windows[0].high - windows[0].low, width), np.float32)
+        ahead = np.empty((1, FEATURES, strip, width), np.float32)  # what strips have made beyond the window
         found: list[tuple[NDArray[np.intp], NDArray[np.float64]]] = []
-        top = bottom = 0  # the rows of features that are there
+        bottom = end = 0  # of the rows of features that were made, and of the window
         for rows in windows:
-            features[:, :, : bottom - rows.low] = features[:, :, rows.low - top : bottom - top].copy()
-            top = rows.low
-            while bottom < rows.high:
+            top, kept = rows.low, end - rows.low
+            features[:, :, :kept] = features[:, :, features.shape[2] - kept :].copy()
+            taken = min(bottom, rows.high) - end
+            features[:, :, kept : kept + taken] = ahead[:, :, :taken]
+            ahead[:, :, : bottom - end - taken] = ahead[:, :, taken : bottom - end].copy()
+            end = rows.high
+            while bottom < end:
                 low = min(bottom, height - strip)  # the last strip is as high as the others: one shape for all
-                new = max(low, top)
+                inside = min(low + strip, end)
                 for columns in spans(width, tiling.columns, 0):
-                    made = self._stem.run(canvas.pixels(low, low + strip, columns.low, columns.high)[None])
-                    features[:, :, new - top : low + strip - top, columns.low : columns.high] = made[:, :, new - low :]
+                    with clock.stage("resize"):
+                        under = canvas.pixels(low, low + strip, columns.low, columns.high)[None]
+                    with clock.stage("head"):
+                        made = self._stem.run(under)
+                        across = slice(columns.low, columns.high)
+                        features[:, :, bottom - top : inside - top, across] = made[:, :, bottom - low : inside - low]
+                        ahead[:, :, : low + strip - inside, across] = made[:, :, inside - low :]
+                        del made  # it would lie there while the tail runs
                 bottom = low + strip
             for columns in spans(width, tiling.columns, TAIL_HALO):
-                tile = features[:, :, : rows.high - top, columns.low : columns.high]
-                scores = self._tail.run(np.ascontiguousarray(tile))[0, rows.inner, columns.inner]
-                row, column = np.nonzero(scores > min_confidence)
+                tile = features[:, :, :, columns.low : columns.high]
+                with clock.stage("tail"):
+                    scores = self._tail.run(np.ascontiguousarray(tile))[0, rows.inner, columns.inner]
+                    row, column = np.nonzero(scores > min_confidence)
                 at = np.stack([column + columns.start, row + rows.start], axis=1)
                 found.append((at, scores[row, column].astype(np.float64)))
         return np.concatenate([at for at, _ in found]), np.concatenate([score for _, score in found])

@@ -9,6 +9,7 @@ import numpy as np
 from ..frame import Pixels
 from ..geometry import Boxes
 from ..planner import Plan, Profile
+from ..timings import StageClock
 from . import Candidates, LandmarkKind, mmod
 
 
@@ -25,7 +26,13 @@ class Planted:
         self._boxes, self._levels = np.asarray(boxes, np.float64).reshape(-1, 4), np.asarray(levels, np.intp)
         self.models: dict[str, str] = {}
 
-    def scan(self, pixels: Pixels, plan: Plan, min_confidence: float) -> Iterator[Candidates]:  # noqa: ARG002
+    def scan(
+        self,
+        pixels: Pixels,  # noqa: ARG002
+        plan: Plan,
+        min_confidence: float,
+        clock: StageClock | None = None,  # noqa: ARG002
+    ) -> Iterator[Candidates]:
         """See `Detector.scan`; every box has confidence 1."""
         for index, level in enumerate(plan.levels):
             own = self._boxes[self._levels % len(plan.levels) == index]

@@ -12,6 +12,7 @@ from .. import pyramid
 from ..frame import Pixels
 from ..models import store
 from ..planner import Plan, Profile
+from ..timings import StageClock
 from . import Candidates, LandmarkKind, mmod
 
 PYRAMID_AREA = 1 / (1 - (5 / 6) ** 2)
@@ -55,9 +56,15 @@ class _Dlib(ABC):
     def find(self, pixels: Pixels, min_confidence: float) -> list[tuple[Any, float]]:
         """Dlib's rectangles and their confidence."""
 
-    def scan(self, pixels: Pixels, plan: Plan, min_confidence: float) -> Iterator[Candidates]:
-        """See `Detector.scan`."""
-        found = self.find(pyramid.base(pixels, plan), min_confidence)
+    def scan(
+        self, pixels: Pixels, plan: Plan, min_confidence: float, clock: StageClock | None = None
+    ) -> Iterator[Candidates]:
+        """See `Detector.scan`; what happens inside dlib is all its "head"."""
+        clock = clock or StageClock()
+        with clock.stage("resize"):
+            base = pyramid.base(pixels, plan)
+        with clock.stage("head"):
+            found = self.find(base, min_confidence)
         kept = [(rect, score) for rect, score in found if score > min_confidence]
         # dlib's rectangles include their last row and column; ours end behind them.
         boxes = [(rect.left(), rect.top(), rect.right() + 1, rect.bottom() + 1) for rect, _ in kept]

@@ -26,6 +26,7 @@ from ..models import store
 from ..models.session import ONNXRUNTIME, Runtime
 from ..planner import BAND, Plan, Profile, Size, Streaming, Tiling
 from ..pyramid import resample, resample_rows
+from ..timings import StageClock
 from . import Candidates, LandmarkKind
 from .mmod import Span, spans
 
@@ -118,17 +119,26 @@ class Yunet:
         self._stem, self._neck, self._head = (runtime.open(prepared.graphs[name]) for name in ("stem", "neck", "head"))
         self.models = prepared.models
 
-    def scan(self, pixels: Pixels, plan: Plan, min_confidence: float) -> Iterator[Candidates]:
-        """See `Detector.scan`; every level has landmarks, and confidence is from 0 to 1."""
-        source, buffers = _Source(resample(pixels, plan.shrunk), plan.base), Buffers()
+    def scan(
+        self, pixels: Pixels, plan: Plan, min_confidence: float, clock: StageClock | None = None
+    ) -> Iterator[Candidates]:
+        """See `Detector.scan`; every level has landmarks, and confidence is from 0 to 1.
+
+        The stem is the "head", neck and head are the "tail", and to "suppress" is to vote.
+        """
+        clock = clock or StageClock()
+        with clock.stage("resize"):
+            source, buffers = _Source(resample(pixels, plan.shrunk), plan.base), Buffers()
         for index, level in enumerate(plan.levels):
             if index:
                 source = _Source(source.quarter[: level.size[1], : level.size[0]], level.size)
-            said = [each.above(min_confidence * VOTER) for each in self._look(source, plan.tiling, buffers)]
-            found = Candidates(level, *(np.concatenate(parts) for parts in zip(*said, strict=True)))
-            yield _voted(found, min_confidence, LARGEST * COARSER if index else 0.0)
+            said = [each.above(min_confidence * VOTER) for each in self._look(source, plan.tiling, buffers, clock)]
+            with clock.stage("suppress"):
+                found = Candidates(level, *(np.concatenate(parts) for parts in zip(*said, strict=True)))
+                voted = _voted(found, min_confidence, LARGEST * COARSER if index else 0.0)
+            yield voted
 
-    def _look(self, source: _Source, tiling: Tiling, buffers: Buffers) -> Iterator[_Said]:
+    def _look(self, source: _Source, tiling: Tiling, buffers: Buffers, clock: StageClock) -> Iterator[_Said]:
         """What the heads say on a level, part by part, from top to bottom.
 
         As soon as the features under a window are there, the neck says what is at 1/16 and 1/32, and makes the finer
@@ -136,23 +146,24 @@ class Yunet:
         """
         across, down = (side // BLOCK for side in source.size)
         windows = spans(down, max(tiling.rows * STRIDE // BLOCK, 1), NECK_HALO)
-        for window, features, maxima in self._features(source, tiling, windows, buffers):
+        for window, features, maxima in self._features(source, tiling, windows, buffers, clock):
             finer = buffers.array("finer", (*maxima.shape[:3], 2 * across))
             for tile in spans(across, max(TAIL_COLUMNS * tiling.columns * STRIDE // BLOCK, 1), NECK_HALO):
-                below = maxima[:, :, :, 2 * tile.low : 2 * tile.high]
-                made, *said = self._neck.run_all(buffers.packed("tile", below))
-                along = _times(tile, 2)
-                finer[:, :, :, along.start : along.end] = made[:, :, :, along.inner]
-                parts = [
-                    _Said.copied(each, BLOCK // times, _times(window, times), _times(tile, times))
-                    for each, times in zip(said, (2, 1), strict=True)
-                ]
-                del made, said  # what the runtime made lies amid the memory that its next run wants
+                with clock.stage("tail"):
+                    below = maxima[:, :, :, 2 * tile.low : 2 * tile.high]
+                    made, *said = self._neck.run_all(buffers.packed("tile", below))
+                    along = _times(tile, 2)
+                    finer[:, :, :, along.start : along.end] = made[:, :, :, along.inner]
+                    parts = [
+                        _Said.copied(each, BLOCK // times, _times(window, times), _times(tile, times))
+                        for each, times in zip(said, (2, 1), strict=True)
+                    ]
+                    del made, said  # what the runtime made lies amid the memory that its next run wants
                 yield from parts
-            yield from self._finest(_times(window, 2), features, finer, tiling, buffers)
+            yield from self._finest(_times(window, 2), features, finer, tiling, buffers, clock)
 
     def _features(
-        self, source: _Source, tiling: Tiling, windows: list[Span], buffers: Buffers
+        self, source: _Source, tiling: Tiling, windows: list[Span], buffers: Buffers, clock: StageClock
     ) -> Iterator[tuple[Span, NDArray[np.float32], NDArray[np.float32]]]:
         """Each window of blocks with its features and their maxima, (1, c, rows, columns); good until the next one.
 
@@ -174,17 +185,22 @@ class Yunet:
             while bottom < high:
                 strip = strips.pop(0)
                 for tile in tiles:
-                    *made, quarter = self._stem.run_all(source.pixels(_times(strip, HALF), _times(tile, HALF), buffers))
-                    if not kept:
-                        shapes = [(1, made[0].shape[1], times * min(rows, down), times * across) for times in (2, 1)]
-                        kept = [buffers.array(name, shape) for name, shape in zip(KEPT, shapes, strict=True)]
-                    for each, times in zip(kept, (2, 1), strict=True):
-                        at, along = _times(strip, times), _times(tile, times)
-                        there = each[:, :, at.start - times * top : at.end - times * top, along.start : along.end]
-                        there[:] = made.pop(0)[:, :, at.inner, along.inner]
-                    at, along = _times(strip, 4), _times(tile, 4)
-                    source.quarter[at.start : at.end, along.start : along.end] = quarter[0, at.inner, along.inner]
-                    del quarter
+                    with clock.stage("resize"):
+                        under = source.pixels(_times(strip, HALF), _times(tile, HALF), buffers)
+                    with clock.stage("head"):
+                        *made, quarter = self._stem.run_all(under)
+                        if not kept:
+                            shapes = [
+                                (1, made[0].shape[1], times * min(rows, down), times * across) for times in (2, 1)
+                            ]
+                            kept = [buffers.array(name, shape) for name, shape in zip(KEPT, shapes, strict=True)]
+                        for each, times in zip(kept, (2, 1), strict=True):
+                            at, along = _times(strip, times), _times(tile, times)
+                            there = each[:, :, at.start - times * top : at.end - times * top, along.start : along.end]
+                            there[:] = made.pop(0)[:, :, at.inner, along.inner]
+                        at, along = _times(strip, 4), _times(tile, 4)
+                        source.quarter[at.start : at.end, along.start : along.end] = quarter[0, at.inner, along.inner]
+                        del quarter
                 bottom = strip.end
             features, maxima = (each[:, :, : times * (high - top)] for each, times in zip(kept, (2, 1), strict=True))
             yield window, features, maxima
@@ -196,6 +212,7 @@ class Yunet:
         finer: NDArray[np.float32],
         tiling: Tiling,
         buffers: Buffers,
+        clock: StageClock,
     ) -> Iterator[_Said]:
         """What the head says of a window, in cells of 16 pixels, from the features at 1/8 and at 1/16 under it."""
         # What the head sees beyond the kept rows is a row of these cells.
@@ -207,12 +224,10 @@ class Yunet:
                 near = features[:, :, 2 * top : 2 * bottom, 2 * left : 2 * right]
                 far = finer[:, :, top:bottom, left:right]
                 kept = Span(top, bottom, max(at + row.start, start), min(at + row.end, end))
-                part = _Said.copied(
-                    self._head.run(buffers.packed("near", near), buffers.packed("far", far)),
-                    STRIDE,
-                    _times(kept, 2),
-                    _times(column, 2),
-                )
+                with clock.stage("tail"):
+                    made = self._head.run(buffers.packed("near", near), buffers.packed("far", far))
+                    part = _Said.copied(made, STRIDE, _times(kept, 2), _times(column, 2))
+                    del made  # it would lie amid the memory that the next run wants
                 yield replace(part, row=part.row + 2 * window.low)
 
 
