@@ -14,7 +14,7 @@ Row = tuple[str, Sequence[tuple[Pixels, str]]]
 """A title, and pictures, (h, w, 3) uint8 RGB of any size, with a caption each."""
 
 TILE = 112
-"""Side of the square that a picture is fitted into, in pixels of the sheet."""
+"""Side of the square that a picture is usually fitted into, in pixels of the sheet."""
 GAP = 8
 TITLE_SIZE, CAPTION_SIZE = 15, 11
 TITLE_HEIGHT, CAPTION_HEIGHT = 22, 15
@@ -24,7 +24,7 @@ LONGEST = 1000
 """Characters of a text that are looked at: no sheet has room for more."""
 
 
-def contact_sheet(rows: Sequence[Row], *, columns: int = 8, most_rows: int = 40) -> Image.Image:
+def contact_sheet(rows: Sequence[Row], *, columns: int = 8, most_rows: int = 40, tile: int = TILE) -> Image.Image:
     """Draw the rows one under the other, each on one line of at most ``columns`` pictures.
 
     The sheet is bounded: of a longer row the first ``columns`` pictures are drawn and its title says how many are
@@ -32,15 +32,20 @@ def contact_sheet(rows: Sequence[Row], *, columns: int = 8, most_rows: int = 40)
     that says so. Letters with accents lose them, and other
     characters that Pillow's own font does not have show as boxes.
 
+    Args:
+        rows: a line each.
+        columns, most_rows: the bounds.
+        tile: side of the square that a picture is fitted into, in pixels of the sheet.
+
     Returns:
-        An RGB image, at most ``columns * (TILE + GAP) + GAP`` pixels wide.
+        An RGB image, at most ``columns * (tile + GAP) + GAP`` pixels wide, or room for four tiles of `TILE`.
     """
     titles = ImageFont.load_default(size=TITLE_SIZE)
     captions = ImageFont.load_default(size=CAPTION_SIZE)
     shown, more = rows[:most_rows], len(rows) - most_rows
     across = min(columns, max((len(pictures) for _, pictures in shown), default=0))
-    width = max(across, 4) * (TILE + GAP) + GAP  # four: a title needs some room, too
-    row_height = TITLE_HEIGHT + TILE + CAPTION_HEIGHT + GAP
+    width = max(across * (tile + GAP), 4 * (TILE + GAP)) + GAP  # four: a title needs some room, too
+    row_height = TITLE_HEIGHT + tile + CAPTION_HEIGHT + GAP
     last = f"and {more} more" if more > 0 else "" if rows else "no pictures"
     sheet = Image.new("RGB", (width, GAP + len(shown) * row_height + bool(last) * (TITLE_HEIGHT + GAP)), PAPER)
     draw = ImageDraw.Draw(sheet)
@@ -51,20 +56,20 @@ def contact_sheet(rows: Sequence[Row], *, columns: int = 8, most_rows: int = 40)
         room = width - 2 * GAP - draw.textlength(note, font=titles)
         draw.text((GAP, y), shortened(title, titles, room) + note, fill=INK, font=titles)
         for column, (pixels, caption) in enumerate(pictures[:columns]):
-            x, top = GAP + column * (TILE + GAP), y + TITLE_HEIGHT
-            tile = fitted(pixels)
-            sheet.paste(tile, (x + (TILE - tile.width) // 2, top + (TILE - tile.height) // 2))
-            draw.text((x, top + TILE + 1), shortened(caption, captions, TILE), fill=FAINT, font=captions)
+            x, top = GAP + column * (tile + GAP), y + TITLE_HEIGHT
+            picture = fitted(pixels, tile)
+            sheet.paste(picture, (x + (tile - picture.width) // 2, top + (tile - picture.height) // 2))
+            draw.text((x, top + tile + 1), shortened(caption, captions, tile), fill=FAINT, font=captions)
         y += row_height
     if last:
         draw.text((GAP, y), last, fill=FAINT, font=titles)
     return sheet
 
 
-def fitted(pixels: Pixels) -> Image.Image:
-    """The picture as large as fits a tile, its proportions kept to a pixel."""
+def fitted(pixels: Pixels, tile: int = TILE) -> Image.Image:
+    """The picture as large as fits a square of ``tile`` pixels, its proportions kept to a pixel."""
     image = Image.fromarray(pixels)
-    scale = TILE / max(image.size)
+    scale = tile / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     return image.resize(size, Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.BICUBIC)
 
