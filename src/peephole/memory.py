@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import math
 import os
 import re
 import resource
@@ -20,6 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from .errors import UsageError
+from .mounts import unescape
 
 MEMORY_VARIABLE = "PEEPHOLE_MEMORY"
 """The environment variable that sets the budget where no argument does; empty is as good as unset."""
@@ -93,16 +95,21 @@ def find_budget(requested: int | str | None = None, *, root: Path = Path("/")) -
     """
     if requested is not None:
         size = parse_size(requested)
-        return Budget(size, f"{_words(size)} as asked for (--memory)")
+        return Budget(size, f"{in_words(size)} as asked for (--memory)")
     if text := os.environ.get(MEMORY_VARIABLE):
         try:
             size = parse_size(text)
         except UsageError as error:
             raise UsageError(f"{MEMORY_VARIABLE}: {error}") from error
-        return Budget(size, f"{_words(size)} as asked for ({MEMORY_VARIABLE})")
-    room, source = min(_rooms(root), default=(ASSUMED, f"{_words(ASSUMED)} assumed, as nothing could be found out"))
+        return Budget(size, f"{in_words(size)} as asked for ({MEMORY_VARIABLE})")
+    return found_budget(root=root)
+
+
+def found_budget(*, root: Path = Path("/")) -> Budget:
+    """What `find_budget` finds where nobody asks for anything; for ``root`` see there."""
+    room, source = min(_rooms(root), default=(ASSUMED, f"{in_words(ASSUMED)} assumed, as nothing could be found out"))
     reserve = max(RESERVE, room // 20)
-    return Budget(max(0, room - reserve), f"{source}, {_words(reserve)} kept in reserve")
+    return Budget(max(0, room - reserve), f"{source}, {in_words(reserve)} kept in reserve")
 
 
 def current_rss() -> int:
@@ -131,30 +138,65 @@ def reset_peak() -> bool:
 def usable_cpus(*, root: Path = Path("/")) -> int:
     """Processors that this process may keep busy, at least 1: its affinity, or its cgroups' quota if that is less."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min([cpus, *_cpu_quotas(root)]))
+    return max(1, min([cpus, *(math.ceil(quota) for _, quota in cpu_quotas(root=root))]))
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A memory limit along a process's cgroup path.
+
+    Attributes:
+        path: the file that sets it.
+        bytes: what the group and those below it may take.
+        used: what they take, without what would go if room were short; in bytes.
+        version: of the cgroups that it is in.
+    """
+
+    path: Path
+    bytes: int
+    used: int
+    version: Literal[1, 2]
+
+
+def limits(*, root: Path = Path("/")) -> Iterator[Limit]:
+    """The memory limits along this process's cgroup path, its own group's first; for ``root`` see `find_budget`."""
+    for folder, kind in _groups(root, "memory"):
+        names, usage, cache = _MEMORY_FILES[kind]
+        used = (_number(folder / usage) or 0) - (_field(folder / "memory.stat", cache) or 0)
+        for path in (folder / name for name in names):
+            limit = _number(path)
+            if limit is not None and 0 <= limit < _UNLIMITED:  # None is "max" too
+                yield Limit(path, limit, used, 1 if kind == "cgroup" else 2)
+
+
+def cgroup(*, root: Path = Path("/")) -> tuple[Path, Literal[1, 2]] | None:
+    """The folder in which the kernel accounts for this process's memory, and its cgroups' version; None without one."""
+    for folder, kind in _groups(root, "memory"):
+        if (folder / "memory.stat").exists():
+            return folder, 1 if kind == "cgroup" else 2
+    return None
 
 
 def _rooms(root: Path) -> Iterator[tuple[int, str]]:
     """What the whole process could take under each limit, in bytes, and the words for it."""
     own = current_rss()  # it is part of every usage, and the budget counts it
-    for folder, kind in _groups(root, "memory"):
-        limits, usage, cache = _MEMORY_FILES[kind]
-        used = (_number(folder / usage) or 0) - (_field(folder / "memory.stat", cache) or 0)
+    for limit in limits(root=root):
         # Not below 0: pages that came along from another group, or that others touched first, are charged elsewhere.
-        others = max(0, used - own)
-        for path in (folder / name for name in limits):
-            limit = _number(path)
-            if limit is not None and 0 <= limit < _UNLIMITED:  # None is "max" too
-                yield limit - others, f"cgroup limit {_words(limit)} in {path}, {_words(others)} of it used by others"
+        others = max(0, limit.used - own)
+        words = f"cgroup limit {in_words(limit.bytes)} in {limit.path}, {in_words(others)} of it used by others"
+        yield limit.bytes - others, words
     if (free := _field(root / "proc/meminfo", "MemAvailable")) is not None:
-        words = f"{_words(free)} available on the machine (MemAvailable) and {_words(own)} in this process already"
+        words = f"{in_words(free)} available on the machine (MemAvailable) and {in_words(own)} in this process already"
         yield free + own, words
     elif total := _physical():
-        yield total, f"{_words(total)} of memory in the machine (how much of it is available cannot be read here)"
+        yield (
+            total,
+            f"{in_words(total)} of memory in the machine (how much of it is available cannot be read here)",
+        )
 
 
-def _cpu_quotas(root: Path) -> Iterator[int]:
-    """Whole processors under each CPU quota along the cgroup path, a part of one counted as one."""
+def cpu_quotas(*, root: Path = Path("/")) -> Iterator[tuple[Path, Fraction]]:
+    """The CPU quotas along this process's cgroup path: the file that sets each, and how many processors it allows."""
     for folder, kind in _groups(root, "cpu"):
         names = ("cpu.max",) if kind == "cgroup2" else ("cpu.cfs_quota_us", "cpu.cfs_period_us")
         try:
@@ -162,7 +204,7 @@ def _cpu_quotas(root: Path) -> Iterator[int]:
         except ValueError:  # "max" of version 2, or nothing that can be read
             continue
         if quota > 0 and period > 0:  # version 1 says -1 for no quota
-            yield -(-quota // period)
+            yield folder / names[0], Fraction(quota, period)
 
 
 def oom_kills(process: int | Literal["self"] = "self", *, root: Path = Path("/")) -> tuple[Path, int] | None:
@@ -172,9 +214,14 @@ def oom_kills(process: int | Literal["self"] = "self", *, root: Path = Path("/")
     """
     for folder, kind in _groups(root, "memory", process):
         path = folder / ("memory.oom_control" if kind == "cgroup" else "memory.events")
-        if (kills := _field(path, "oom_kill")) is not None:
+        if (kills := oom_kills_in(path)) is not None:
             return path, kills
     return None
+
+
+def oom_kills_in(path: Path) -> int | None:
+    """How many processes the kernel has killed so far, by a file that `oom_kills` has found; None where it is gone."""
+    return _field(path, "oom_kill")
 
 
 def peak_of(process: int, *, root: Path = Path("/")) -> int:
@@ -201,22 +248,17 @@ def _groups(root: Path, controller: str, process: int | str = "self") -> Iterato
             case (top, point, kind, _, options) if kind in paths:
                 if kind == "cgroup" and controller not in options.split(","):
                     continue
-                folder, own = root / _unescape(point).lstrip("/"), PurePosixPath(paths[kind])
+                folder, own = root / unescape(point).lstrip("/"), PurePosixPath(paths[kind])
                 # A container sees a part of the tree, mounted from a root of its own, and its path is told from the
                 # host's root or from its own. What is outside a mount, "/.." in a namespace, cannot be followed in it.
-                if own.is_relative_to(_unescape(top)) and ".." not in own.parts:
-                    above.append((folder, kind, own.relative_to(_unescape(top))))
+                if own.is_relative_to(unescape(top)) and ".." not in own.parts:
+                    above.append((folder, kind, own.relative_to(unescape(top))))
                 else:
                     aside.append((folder, kind, PurePosixPath()))
     # A mount that does not show the process's group is the container's own at best: only where there is none better.
     kinds = {kind for _, kind, _ in above}
     for folder, kind, below in (*above, *(mount for mount in aside if mount[1] not in kinds)):
         yield from ((folder / part, kind) for part in (below, *below.parents))
-
-
-def _unescape(field: str) -> str:
-    """A path as it is from a field of mountinfo, where blanks and backslashes are in octal."""
-    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)
 
 
 def _physical() -> int:
@@ -249,7 +291,7 @@ def _field(path: Path, name: str) -> int | None:
     return int(match[1]) * (1024 if match[2] else 1) if match else None  # /proc writes kB and means KiB
 
 
-def _words(size: int) -> str:
+def in_words(size: int) -> str:
     """Bytes for people: ``12.3 MiB``."""
     power = min(3, max(0, size.bit_length() - 1) // 10)
     return f"{size / 1024**power:.1f}".removesuffix(".0") + (" bytes", " KiB", " MiB", " GiB")[power]
