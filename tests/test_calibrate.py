@@ -72,6 +72,23 @@ def test_one_person_has_no_pair():
     assert "there is one person only" in "\n".join(found.lines())
 
 
+def test_where_there_is_nothing_to_count_no_shares_are_told():
+    lines = calibrate(family(Ada=(0,)), NOBODY, RULE).lines(until_now=0.6)
+    assert lines[1] == "until now          0.600, by an earlier calibration"
+    assert lines[3:5] == [
+        "photos not known   no telling: nobody has two photos",
+        "strangers named    no telling: nobody unknown or ignored is kept, and nothing was corrected",
+    ]
+    assert lines[5].endswith("by the model's curve alone")
+    lines = calibrate(FAMILY, at(200), RULE).lines()
+    assert [line[:26] for line in lines[2:5]] == [
+        "photos not known   0 of 5 ",
+        "photos mistaken    0 of 5 ",
+        "strangers named    0 of 1 ",
+    ]
+    assert lines[5].endswith("by 1 stranger and the model's curve")
+
+
 def test_a_single_photo_has_nothing_to_be_compared_with():
     found = calibrate(family(Ada=(0, 10), Bob=(100,)), NOBODY, RULE)
     assert len(found.genuine) == 2
@@ -159,7 +176,7 @@ def test_without_a_curve_the_threshold_lies_above_the_strangers():
     assert found.limit > 0.5
     assert found.limit == pytest.approx(0.5)
     assert found.false_alarm is None
-    assert "unknown of strangers" in found.lines()[-1]
+    assert "an unknown share of strangers named" in found.lines()[-1]
 
 
 @settings(max_examples=40, deadline=None)

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from peephole.errors import GalleryModelMismatch
 from peephole.frame import decode
-from peephole.gallery import Expired, Gallery
+from peephole.gallery import Expired, Gallery, retain
+from peephole.gallery.retention import DAY, MAX_AGE
 from peephole.match import Rejection
-from peephole.remember import DAY, ENOUGH, MAX_AGE, choose, remember, retain, worth
+from peephole.remember import ENOUGH, choose, remember, worth
 from sightings import BLURRED, CLEAR, MODEL, NOBODY, RULE, Circle, analysis, at, family, frame
 
 
@@ -186,8 +187,8 @@ def test_of_many_the_latest_stay_and_the_ignored(gallery, clock):
     first = next(each.group for each in gallery.unknowns() if each.source == "0.jpg")
     gallery.ignore_group(first)
     offered, _ = gallery.unknown_count()
-    assert retain(gallery, max_count=offered) == Expired(0, 0)
-    assert retain(gallery, max_count=10) == Expired(offered - 9, 0)
+    assert retain(gallery, max_unknowns=offered) == Expired(0, 0)
+    assert retain(gallery, max_unknowns=10) == Expired(offered - 9, 0)
     assert len(gallery.unknowns(first)) == 21 - offered
     assert [each.source for each in gallery.unknowns()][-1] == "20.jpg"
 

@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from .match import People, Rule, compare
 from .sheets import shortened
+from .words import counted
 
 PRIOR = 1000
 """Strangers that the model's own curve counts for: as many as show a rate of 1 in 1,000 once."""
@@ -93,19 +94,32 @@ class Calibration:
     named: Share
     false_alarm: float | None
 
-    def lines(self) -> list[str]:
-        """What was found, in words."""
-        alarm = "unknown" if self.false_alarm is None else f"{self.false_alarm:.3%}"
+    def lines(self, until_now: float | None = None) -> list[str]:
+        """What was found, in words; with the threshold that an earlier calibration has found, if there was one."""
         reaches = ", which sets the threshold" if self.pair and self.limit <= self.pair.score + GRID else ""
         model = f"the model's own is {self.before:.3f}"
-        return [
-            f"threshold          {self.limit:.3f} ({model}), margin {self.rule.margin:.2f}",
-            f"most alike         {self.pair or 'there is one person only'}{reaches}",
-            f"photos not known   {self.missed}, by their person's other photos",
-            f"photos mistaken    {self.mistaken}",
-            f"strangers named    {self.named}",
-            f"expected           {alarm} of strangers named",
-        ]
+        out = [f"threshold          {self.limit:.3f} ({model}), margin {self.rule.margin:.2f}"]
+        if until_now is not None:
+            out.append(f"until now          {until_now:.3f}, by an earlier calibration")
+        out.append(f"most alike         {self.pair or 'there is one person only'}{reaches}")
+        if self.missed.total:
+            out.append(f"photos not known   {self.missed}, by their person's other photos")
+            out.append(f"photos mistaken    {self.mistaken}")
+        else:
+            out.append("photos not known   no telling: nobody has two photos")
+        nobody = "no telling: nobody unknown or ignored is kept, and nothing was corrected"
+        out.append(f"strangers named    {self.named if self.named.total else nobody}")
+        out.append(f"expected           {self._expectation()}")
+        return out
+
+    def _expectation(self) -> str:
+        """How many strangers will be named, in words."""
+        if self.false_alarm is None:
+            return "an unknown share of strangers named: nobody has measured this model"
+        count = self.named.total
+        _, most = Share(round(self.false_alarm * (count + PRIOR)), count + PRIOR).interval
+        seen = f"{counted(count, 'stranger')} and the model's curve" if count else "the model's curve alone"
+        return f"{self.false_alarm:.3%} of strangers named; hardly more than {most:.2%}, by {seen}"
 
 
 def calibrate(
@@ -274,7 +288,8 @@ def draw(calibration: Calibration) -> Image.Image:
     pen.line((x(calibration.limit), TOP, x(calibration.limit), BOTTOM), fill=INK, width=2)
     pen.text((x(calibration.limit) + 6, TOP), f"threshold {calibration.limit:.3f}", fill=INK, font=small)
     missed, named = calibration.missed, calibration.named
-    below = f"{missed.count} of {missed.total} photos not known; {named.count} of {named.total} strangers named"
+    shares = ((missed, "photos not known"), (named, "strangers named"))
+    below = "; ".join(f"{share.count} of {share.total} {what}" for share, what in shares if share.total)
     pair = f"most alike: {calibration.pair}" if calibration.pair else ""
     for line, text in enumerate((below, shortened(pair, small, RIGHT - LEFT))):
         pen.text((LEFT, BOTTOM + 28 + 17 * line), text, fill=INK, font=small)

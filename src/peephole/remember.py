@@ -19,7 +19,8 @@ from .enrolment import photo_of
 from .errors import NotInGallery
 from .faces import UNKNOWN, Face
 from .frame import Frame
-from .gallery import Expired, Gallery, Photo, Unknown
+from .gallery import Gallery, Photo, Unknown, retain
+from .gallery.retention import DAY, MAX_AGE
 from .match import Similarity, compare
 from .pipeline import Analysis, Identified
 from .quality import Quality, reason
@@ -28,13 +29,6 @@ from .unknowns import Groups, Merge
 
 log = logging.getLogger(__name__)
 
-DAY = 86_400.0
-MAX_AGE = 30 * DAY
-"""Seconds for which an unknown face is kept at most: a month, in which whoever comes by often has come by."""
-MAX_COUNT = 2_000
-"""Unknown faces that are kept at most: about 200 MB of crops."""
-ROOM = 0.05
-"""The part of `MAX_COUNT` that is made free at a time: the file is written anew after each deletion."""
 ENOUGH = 10
 """Photos of a person beyond which another one of the same group adds little."""
 SAME = 1e-4
@@ -57,7 +51,7 @@ def remember(
     """Keep the unknown, clear faces of a frame, each in the group that it looks like.
 
     Groups that turn out to be one person become one, the older number stays. A face that looks like an ignored group
-    is not kept, nor is one that was seen longer ago than `MAX_AGE`. What is too old is deleted; see `retain`.
+    is not kept, nor is one that was seen longer ago than `MAX_AGE`. What is too old is deleted; see `gallery.retain`.
 
     Args:
         gallery: where to.
@@ -107,20 +101,6 @@ def remember(
 def worth_keeping(face: Face) -> bool:
     """Whether it is nobody's that is known, and clear enough to be told."""
     return face.name == UNKNOWN and (face.quality is None or reason(face.quality) is None)
-
-
-def retain(gallery: Gallery, *, max_age: float = MAX_AGE, max_count: int = MAX_COUNT) -> Expired:
-    """Delete the unknown faces that are too old or too many, for real, but not for each face that is.
-
-    The file is written anew after a deletion, so a day's worth, or `ROOM` of the number, goes at once. Between two
-    deletions is a day, or so many new faces; no face is kept for longer than ``max_age``.
-    """
-    count, earliest = gallery.unknown_count()
-    old = earliest is not None and earliest < gallery.now() - max_age
-    if not (old or count > max_count):
-        return Expired(0, 0)
-    keep = math.floor((1 - ROOM) * max_count) if count > max_count else None
-    return gallery.expire(max(max_age - DAY, 0.0) if old else None, keep, visits=False)
 
 
 @dataclass(frozen=True, slots=True)

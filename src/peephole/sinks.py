@@ -8,6 +8,7 @@ import os
 import shlex
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -16,9 +17,10 @@ from tempfile import TemporaryFile
 from typing import IO, Any
 
 from .errors import FrameAbandoned, FrameDropped, UsageError
-from .gallery import Gallery, VisitRecord
+from .gallery import Gallery, VisitRecord, retain
 from .report import escaped
 from .spool import File, Message
+from .words import counted
 
 COMMAND_SECONDS = 30.0
 """How long the command for a visit may take."""
@@ -42,8 +44,7 @@ class Lines:
             event, names = message["event"], escaped(", ".join(message["names"]))
             line = f"{_local(message['last'])}  {camera}  {event:7}  {names}"
             if event == "closed":
-                seconds, frames = message["last"] - message["first"], message["frames"]
-                line += f"  ({seconds:.0f} s, {frames} frame{'s' if frames != 1 else ''})"
+                line += f"  ({message['last'] - message['first']:.0f} s, {counted(message['frames'], 'frame')})"
             self._say(line)
         elif "error" in message:
             said = escaped(f"{message['image']}: {message['error']['message']}")
@@ -140,13 +141,13 @@ class Command:
 
 
 class Visitors:
-    """Keeps the visits in the gallery."""
+    """Keeps the visits in the gallery, for a set time; see `gallery.retain`."""
 
     name = "gallery"
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        """The gallery's file; it is opened by the first visit."""
-        self._path = path
+    def __init__(self, path: str | os.PathLike[str], *, clock: Callable[[], float] = time.time) -> None:
+        """The gallery's file; it is opened by the first visit. And the time, UTC seconds."""
+        self._path, self._clock = path, clock
         self._gallery: Gallery | None = None
 
     def deliver(self, message: Message) -> None:
@@ -157,8 +158,10 @@ class Visitors:
         """
         if message["type"] == "visit":
             if self._gallery is None:
-                self._gallery = Gallery.open(self._path)
+                self._gallery = Gallery.open(self._path, clock=self._clock)
             self._gallery.save_visit(_record(message))
+            if message["event"] == "closed":
+                retain(self._gallery)
 
     def close(self) -> None:
         """Let go of the gallery."""

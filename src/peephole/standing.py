@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from .faces import Match
 from .match import People, Rule, Similarity, compare, match
 from .quality import Quality, reason
+from .words import counted
 
 FRONT = 15.0
 """Degrees to either side that are still the front."""
@@ -90,7 +91,7 @@ class Standing:
 
     def lines(self) -> list[str]:
         """The report in plain words, a line each."""
-        out = [f"{self.name}: {_count(self.photos, 'photo')}"]
+        out = [f"{self.name}: {counted(self.photos, 'photo')}"]
         if self.alike is not None:
             out.append(f"variety: two photos score {self.alike:.2f} on average")
         if self.left + self.front + self.right:
@@ -202,10 +203,6 @@ def _advice(found: Standing, similarity: Similarity) -> tuple[str, str]:
         if applies:
             return advice, because
     return "none", "angles and light are covered, and every photo is known by the others"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _taken_for(found: Match) -> str:

@@ -336,9 +336,8 @@ class Visits:
             )
         if not face.weight:  # no evidence, no change
             return track
-        return replace(
-            track, match=held(track.match, decide(track, self.people, self.rule), limit(self.people, self.rule))
-        )
+        decided = decide(track, self.people, self.rule)
+        return replace(track, match=held(track.match, decided, self.rule.limit(self.people.known)))
 
 
 def decide(track: Track, people: People, rule: Rule) -> Match:
@@ -348,6 +347,7 @@ def decide(track: Track, people: People, rule: Rule) -> Match:
     """
     if not track.weight:
         return Match(UNCLEAR, decided="unclear")
+    limit = rule.limit(people.known)
     mean = track.total / track.weight
     spread = SHARE * max(track.squares / track.weight - float(mean @ mean), 0.0)
 
@@ -358,13 +358,13 @@ def decide(track: Track, people: People, rule: Rule) -> Match:
         def lowered(score: float) -> float:
             return score * length
 
-        least = limit(people, rule) / length if length else math.inf
+        least = limit / length if length else math.inf
     else:
 
         def lowered(score: float) -> float:
             return 1.0 - math.sqrt((1.0 - score) ** 2 + spread)
 
-        room = (1.0 - limit(people, rule)) ** 2 - spread
+        room = (1.0 - limit) ** 2 - spread
         least = 1.0 - math.sqrt(room) if room >= 0 else math.inf
 
     (found,) = match(mean.astype(np.float32)[None], people, Rule(rule.similarity, least))
@@ -372,7 +372,7 @@ def decide(track: Track, people: People, rule: Rule) -> Match:
         return found
     score = lowered(found.score)
     margin = None if found.margin is None else score - lowered(found.score - found.margin)
-    alarm = rule.false_alarm(score, max(_known(people), 1))
+    alarm = rule.false_alarm(score, max(people.known, 1))
     fused = replace(found, score=score, distance=1.0 - score, margin=margin, false_alarm=alarm)
     if found.decided == "named" and margin is not None and margin < rule.margin:
         return replace(fused, name=UNKNOWN, decided="small-margin")
@@ -386,16 +386,6 @@ def held(before: Match, after: Match, least: float) -> Match:
     if named and weaker and after.score is not None and after.score >= least - HOLD:
         return replace(after, name=before.name, decided="named")
     return after
-
-
-def limit(people: People, rule: Rule) -> float:
-    """The threshold with these people."""
-    return rule.limit(_known(people))
-
-
-def _known(people: People) -> int:
-    """How many photos a stranger could be taken for, see `Rule.limit`."""
-    return sum(name not in people.ignored for name in people.names)
 
 
 def _distinct(faces: Iterable[Sighting]) -> list[Sighting]:

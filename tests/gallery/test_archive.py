@@ -94,7 +94,7 @@ def test_a_gallery_that_holds_something_is_replaced_only_when_asked(export, tmp_
     with Gallery.open(other) as gallery:
         gallery.add_photo("Ben", photo(20), {})
         before = rows(other)
-        with pytest.raises(GalleryError, match=r"other\.db is not empty; replace what it holds"):
+        with pytest.raises(GalleryError, match=r"other\.db is not empty: --replace puts the export"):
             Gallery.import_(export, other)
         assert rows(other) == before
         version = gallery.version()

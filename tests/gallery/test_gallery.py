@@ -41,6 +41,14 @@ def test_a_photo_comes_back_as_it_went_in(gallery, clock, photo, vector):
     assert gallery.people() == [Person(1, "Anna", 1, False, 1234.5)]
 
 
+def test_who_has_a_photo_of_which_picture(gallery, photo):
+    gallery.add_photo("Anna", photo(1), {})
+    gallery.add_photo("Ben", photo(2), {})
+    gallery.reject("Anna", photo(3), {})
+    asked = [("Anna", 1), ("Anna", 2), ("Anna", 3), ("Ben", 2), ("Cid", 1)]
+    assert [each for each in asked if gallery.has_photo(each[0], photo(each[1]).sha256)] == [("Anna", 1), ("Ben", 2)]
+
+
 def test_a_photo_without_landmarks_or_quality(gallery, photo):
     kept = photo(1, landmarks=None, landmark_kind="none")
     gallery.add_photo("Anna", kept, {})

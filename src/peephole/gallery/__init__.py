@@ -4,6 +4,7 @@ schema    the file: made, opened, recognised, migrated
 records   what it holds, as values; which names people can have
 store     `Gallery`: every way to read and change it
 reembed   embeddings by another model, from the stored crops
+retention what is kept for how long
 archive   export and import
 """
 
@@ -23,6 +24,7 @@ from .records import (
     checked_name,
 )
 from .reembed import reembed
+from .retention import retain
 from .store import Gallery, gallery_path
 
 __all__ = [
@@ -40,4 +42,5 @@ __all__ = [
     "checked_name",
     "gallery_path",
     "reembed",
+    "retain",
 ]

@@ -181,6 +181,9 @@ class Expired:
     unknowns: int
     visits: int
 
+    def __add__(self, other: Expired) -> Expired:
+        return Expired(self.unknowns + other.unknowns, self.visits + other.visits)
+
 
 def checked_name(name: str) -> str:
     """A person's name as it is kept: in Unicode's composed form (NFC), without blanks around it.

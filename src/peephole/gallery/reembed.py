@@ -14,14 +14,11 @@ from .store import Gallery
 BATCH = 16
 """Faces at a time: each batch is stored before the next begins, so that a killed run loses no more than one."""
 
-Cut = Callable[[StoredFace], NDArray[np.uint8]]
-"""A stored face → the chip that the recognizer takes."""
-
-Embed = Callable[[Sequence[NDArray[np.uint8]]], NDArray[np.floating[Any]]]
-"""n chips → (n, d) vectors."""
+Embed = Callable[[Sequence[StoredFace]], NDArray[np.floating[Any]]]
+"""n stored faces → (n, d) vectors."""
 
 
-def reembed(gallery: Gallery, model: str, embed: Embed, cut: Cut, *, batch: int = BATCH) -> Iterator[tuple[int, int]]:
+def reembed(gallery: Gallery, model: str, embed: Embed, *, batch: int = BATCH) -> Iterator[tuple[int, int]]:
     """Embed every face that lacks an embedding of a model; begun again, it goes on where it ended.
 
     Embeddings by other models stay until `Gallery.prune`, so that going back to one costs nothing.
@@ -29,7 +26,7 @@ def reembed(gallery: Gallery, model: str, embed: Embed, cut: Cut, *, batch: int 
     Args:
         gallery: whose faces.
         model: SHA-256 of the recognizer's weights.
-        embed, cut: the recognizer's way from a stored face to its vector; what they raise ends the run.
+        embed: the recognizer's way from stored faces to vectors; what it raises ends the run.
         batch: faces at a time.
 
     Yields:
@@ -40,7 +37,6 @@ def reembed(gallery: Gallery, model: str, embed: Embed, cut: Cut, *, batch: int 
     yield done, left
     while left:
         faces = gallery.missing(model, limit=batch)
-        vectors = embed([cut(face) for face in faces])
-        gallery.put_embeddings(model, zip((face.id for face in faces), vectors, strict=True))
+        gallery.put_embeddings(model, zip((face.id for face in faces), embed(faces), strict=True))
         done, left = done + len(faces), gallery.missing_count(model)
         yield done, done + left

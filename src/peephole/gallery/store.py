@@ -42,6 +42,8 @@ from .records import (
 from .rows import Embeddings
 
 GALLERY_VARIABLE = "PEEPHOLE_GALLERY"
+SILENT = 86_400.0
+"""Seconds after which a visit that nobody has closed is over all the same: the queue that it was in may be gone."""
 
 log = logging.getLogger(__name__)
 
@@ -185,6 +187,11 @@ class Gallery:
             where = "person_id IS NOT NULL" if name is None else "person_id = :owner"
             found = rows.faces(self._db, where, owner=None if name is None else self._person(name))
         return [face for face in found if isinstance(face, StoredPhoto)]
+
+    def has_photo(self, name: str, sha256: str) -> bool:
+        """Whether a person, if there is one of this name, has a photo cut from this picture; see `Photo.sha256`."""
+        query = "SELECT 1 FROM faces JOIN people ON people.id = person_id WHERE name = ? AND sha256 = ?"
+        return self._db_row(query, (name, sha256)) is not None
 
     def forget_photo(self, photo: int) -> None:
         """Delete one photo for real; see `forget`. Its person stays.
@@ -454,9 +461,10 @@ class Gallery:
         unknowns: bool = True,
         visits: bool = True,
     ) -> Expired:
-        """Delete for real what is too old or too much of unknown faces and closed visits; see `forget`.
+        """Delete for real what is too old or too much of unknown faces and of visits that are over; see `forget`.
 
-        Ignored groups are kept: without their faces they would be offered again.
+        Ignored groups are kept: without their faces they would be offered again. For what is kept by default see
+        `retention.retain`.
 
         Args:
             max_age: seconds since the face was seen or the visit ended; None for any age.
@@ -464,11 +472,9 @@ class Gallery:
             unknowns, visits: which of them.
         """
         oldest = None if max_age is None else self._clock() - max_age
-        faces = "faces WHERE group_id IN (SELECT id FROM groups WHERE NOT ignored)"
-        closed = "visits WHERE state = 'closed'"
         with self._transaction():
-            gone = self._expire(faces, "time", oldest, max_count) if unknowns else 0
-            ended = self._expire(closed, "ended", oldest, max_count) if visits else 0
+            gone = self._expire("faces", rows.OFFERED, "time", oldest, max_count) if unknowns else 0
+            ended = self._expire("visits", OVER, "ended", oldest, max_count) if visits else 0
             self._drop_empty_groups()
             if gone or ended:
                 self._db.execute("UPDATE state SET unscrubbed = unscrubbed + 1")
@@ -590,6 +596,11 @@ class Gallery:
             for id_, key, where, began, ended, state, frames, detail in found
         ]
 
+    def visit_count(self) -> tuple[int, float | None]:
+        """How many visits there are, and when the earliest of them ended; quick."""
+        count, earliest = self._one("SELECT COUNT(*), MIN(ended) FROM visits")
+        return int(count), earliest
+
     # -- the file -----------------------------------------------------------------------------------------------
 
     def check(self) -> None:
@@ -660,7 +671,10 @@ class Gallery:
         with self._change():
             held = [table for table in schema.TABLES if self._db.execute(f"SELECT 1 FROM main.{table}").fetchone()]
             if held and not allowed:
-                raise GalleryError(f"the gallery {self.path} is not empty; replace what it holds, or name another file")
+                raise GalleryError(
+                    f"the gallery {self.path} is not empty: --replace puts the export in the place of what it holds, "
+                    "--gallery names another file"
+                )
             for table in reversed(schema.TABLES):
                 self._db.execute(f"DELETE FROM main.{table}")
             for table in schema.TABLES:
@@ -763,17 +777,20 @@ class Gallery:
     def _drop_empty_groups(self) -> None:
         self._db.execute("DELETE FROM groups WHERE id NOT IN (SELECT group_id FROM faces WHERE group_id IS NOT NULL)")
 
-    def _expire(self, table: str, when: str, oldest: float | None, max_count: int | None) -> int:
+    def _expire(self, table: str, which: str, when: str, oldest: float | None, max_count: int | None) -> int:
         """Delete the rows before a time, and those after the first so many, the latest first."""
-        name = table.split()[0]
-        late = f"SELECT id FROM {table} ORDER BY {when} DESC, id DESC LIMIT -1 OFFSET ?"
+        values = {"oldest": oldest, "count": max_count, "silent": self._clock() - SILENT}
+        late = f"SELECT id FROM {table} WHERE {which} ORDER BY {when} DESC, id DESC LIMIT -1 OFFSET :count"
         gone = 0
         if oldest is not None:
-            gone += self._db.execute(f"DELETE FROM {table} AND {when} < ?", (oldest,)).rowcount
+            gone += self._db.execute(f"DELETE FROM {table} WHERE {which} AND {when} < :oldest", values).rowcount
         if max_count is not None:
-            gone += self._db.execute(f"DELETE FROM {name} WHERE id IN ({late})", (max_count,)).rowcount
+            gone += self._db.execute(f"DELETE FROM {table} WHERE id IN ({late})", values).rowcount
         return gone
 
+
+OVER = "(state = 'closed' OR ended < :silent)"
+"""The visits that nothing will be added to."""
 
 RULE_SCHEMA = 1
 """Of the JSON that a rule is kept as."""
