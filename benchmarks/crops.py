@@ -11,21 +11,19 @@ photos are enrolled as they are. A face that is not found is not known.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from common import Report, arguments
-from household import FAMILY, Looked, read_protocol
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from peephole.match import People, Rule
-    from peephole.pipeline import Pipeline
+from common import Report
+from peephole.match import People, Rule, match
+from peephole.pipeline import Pipeline, Scale
+from protocol import Looked, by_family, check_evaluation, looking_arguments, open_pipeline, people_of, read_protocol
 
 FRAME, SHRUNK = 1536, 720
 SIZES = (60, 80, 100, 120)
@@ -42,9 +40,6 @@ class Tile:
 
 def compose(faces: dict[Path, tuple[float, float, float, float]], size: float) -> Iterator[tuple[Any, list[Tile]]]:
     """Frames, (FRAME, FRAME, 3) uint8 RGB, and what is on them, row by row."""
-    import numpy as np
-    from PIL import Image
-
     canvas, tiles, x, y, deepest = Image.new("RGB", (FRAME, FRAME), (GROUND,) * 3), [], 0, 0, 0
     for picture, (left, top, right, bottom) in faces.items():
         with Image.open(picture) as opened:
@@ -65,10 +60,6 @@ def compose(faces: dict[Path, tuple[float, float, float, float]], size: float) -
 
 def embed(pipeline: Pipeline, frame: Any, tiles: list[Tile], size: float) -> dict[Path, NDArray[np.float32]]:
     """The vector of each face that is found in its place; ``size`` and places in native pixels."""
-    import numpy as np
-
-    from peephole.pipeline import Scale
-
     analysis = pipeline.analyse(frame, scale=Scale(max_side=SHRUNK), embed=True)
     zoom = FRAME / analysis.width
     boxes = analysis.faces.boxes * zoom
@@ -88,10 +79,6 @@ def score(
     rule: Rule,
 ) -> tuple[dict[str, float], dict[Path, float]]:
     """Shares at the recognizer's own rule, and each probe's score with the right person; 0 where no face was found."""
-    import numpy as np
-
-    from peephole.match import match
-
     right, named, own = 0, 0, {}
     strangers = [picture for pictures in roles["stranger"].values() for picture in pictures]
     outside = np.stack([vectors[picture] for picture in strangers if picture in vectors])
@@ -114,36 +101,22 @@ def score(
 
 
 def main() -> None:
-    parser = arguments(__doc__)
-    parser.add_argument("evaluation", type=Path, metavar="EVAL")
-    parser.add_argument("--detector", help="by default the command's")
-    parser.add_argument("--recognizer", help="by default the command's")
-    parser.add_argument("--threads", type=int)
-    options = parser.parse_args()
-    folder = options.evaluation / "household"
-    if not (folder / "protocol.tsv").is_file():
-        sys.exit(f"{folder} holds no protocol.tsv: this benchmark needs photographs of known people")
-    import numpy as np
-    from PIL import Image
-
-    from peephole.match import People
-    from peephole.pipeline import Pipeline
-
-    chosen = {name: getattr(options, name) for name in ("detector", "recognizer") if getattr(options, name)}
-    pipeline = Pipeline(**chosen, threads=options.threads)
-    rule, roles, report = pipeline.recognizer.rule, read_protocol(folder), Report()
+    options = looking_arguments(__doc__).parse_args()
+    check_evaluation(options.evaluation, "household")
+    pipeline = open_pipeline(options)
+    rule, roles, report = pipeline.recognizer.rule, read_protocol(options.evaluation / "household"), Report()
     pictures = {role: [each for many in people.values() for each in many] for role, people in roles.items()}
     looked = Looked(pipeline, [each for many in pictures.values() for each in many])
     found = {picture: face for picture in looked.found if (face := looked.face(picture)) is not None}
-    everybody, families = sorted(roles["gallery"]), []
-    for start in range(0, len(everybody), FAMILY):
-        rows = [
+    families = [
+        people_of(
             (person, found[picture].embedding)
-            for person in everybody[start : start + FAMILY]
+            for person in family
             for picture in roles["gallery"][person]
             if picture in found
-        ]
-        families.append(People(tuple(name for name, _ in rows), np.stack([vector for _, vector in rows])))
+        )
+        for family in by_family(roles["gallery"])
+    ]
     boxes = {picture: found[picture].box for picture in pictures["probe"] + pictures["stranger"] if picture in found}
     results: dict[int, Any] = {}
     known: dict[str, list[float]] = {"native": [], "shrunk": []}

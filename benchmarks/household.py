@@ -20,21 +20,28 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from common import Report, arguments
+import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from common import Report
+from peephole.match import People, compare
+from peephole.people import load_people
+from peephole.pipeline import Pipeline
+from peephole.pipeline import decide as named
+from protocol import (
+    Looked,
+    by_family,
+    check_evaluation,
+    chosen_models,
+    looking_arguments,
+    open_pipeline,
+    read_protocol,
+)
 
-    from peephole.faces import Face, Faces
-    from peephole.match import People
-    from peephole.pipeline import Pipeline
-
-FAMILY = 5
 STRANGERS_NAMED, FAMILY_NAMED = 1e-3, 0.98
 ALSO_LABELLED = 40
 """Strangers whom the command looks at too."""
@@ -42,42 +49,8 @@ HALVES = 200
 NOBODY = "no face"
 
 
-def read_protocol(folder: Path) -> dict[str, dict[str, list[Path]]]:
-    """Pictures by role and person."""
-    roles: dict[str, dict[str, list[Path]]] = {"gallery": {}, "probe": {}, "stranger": {}}
-    for line in (folder / "protocol.tsv").read_text().splitlines()[1:]:
-        role, person, picture = line.split("\t")
-        roles[role].setdefault(person, []).append(folder / picture)
-    return roles
-
-
-def nearest_middle(faces: Iterable[Face], width: int, height: int) -> Face | None:
-    return min(
-        faces,
-        key=lambda f: (f.left + f.right - width) ** 2 + (f.top + f.bottom - height) ** 2,
-        default=None,
-    )
-
-
-class Looked:
-    """Every probe and stranger, looked at once."""
-
-    def __init__(self, pipeline: Pipeline, pictures: Iterable[Path]) -> None:
-        self.found: dict[Path, tuple[Faces, int, int]] = {}
-        for picture in pictures:
-            analysis = pipeline.analyse(picture, embed=True)
-            self.found[picture] = analysis.faces, analysis.width, analysis.height
-
-    def face(self, picture: Path, change: Callable[[Faces], Faces] = lambda faces: faces) -> Face | None:
-        """The face nearest to a picture's middle, after a change to all its faces."""
-        faces, width, height = self.found[picture]
-        return nearest_middle(change(faces), width, height)
-
-
 def decide(looked: Looked, pipeline: Pipeline, people: People, picture: Path, threshold: float | None) -> str:
     """The face's name, or that there is none."""
-    from peephole.pipeline import decide as named
-
     face = looked.face(picture, lambda faces: named(faces, people, pipeline.recognizer.rule, threshold))
     return NOBODY if face is None or face.name is None else face.name
 
@@ -137,8 +110,6 @@ class Tally:
 
 def ways() -> dict[str, Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]]:
     """By name: scores with each photo, (n, photos), and with their mean vector, (n,) → the person's, (n,)."""
-    import numpy as np
-
     return {
         "best photo": lambda each, _: each.max(1),
         "mean of all": lambda each, _: each.mean(1),
@@ -150,10 +121,6 @@ def ways() -> dict[str, Callable[[NDArray[np.float64], NDArray[np.float64]], NDA
 
 def by_person(vectors: NDArray[np.float32], people: People, similarity: Any, way: Any) -> NDArray[np.float64]:
     """Scores of each vector with each person, (n, people), sorted by name."""
-    import numpy as np
-
-    from peephole.match import compare
-
     columns = []
     for person in people.persons:
         photos = people.embeddings[np.array(people.names) == person]
@@ -166,8 +133,6 @@ def cross_validate(
     families: list[People], probes: dict[str, NDArray[np.float32]], strangers: NDArray[np.float32], rule: Any
 ) -> dict[str, dict[str, float]]:
     """Each way's shares at a threshold fitted to 1 stranger in 1,000 on other families and other strangers."""
-    import numpy as np
-
     out = {}
     for name, way in ways().items():
         alien, own = [], []  # by family: of each stranger the best score, and of each probe, if with the right person
@@ -180,45 +145,31 @@ def cross_validate(
                     right.append(np.where(scores.argmax(1) == column, scores.max(1), -np.inf))
             own.append(np.concatenate(right))
         table, rng = np.stack(alien), np.random.default_rng(0)
-        named, known = [], []
+        let_in, known = [], []
         for _ in range(HALVES):
             order, seen = rng.permutation(len(families)), rng.permutation(len(strangers))
             half, middle = order[: len(order) // 2], len(seen) // 2
             fitted = np.sort(table[np.ix_(half, seen[:middle])], axis=None)[::-1]
             threshold = fitted[int(STRANGERS_NAMED * len(fitted))]
             others = order[len(order) // 2 :]
-            named.append((table[np.ix_(others, seen[middle:])] > threshold).mean())
+            let_in.append((table[np.ix_(others, seen[middle:])] > threshold).mean())
             known.append((np.concatenate([own[family] for family in others]) > threshold).mean())
-        out[name] = {"strangers_named": float(np.mean(named)), "family_named_rightly": float(np.mean(known))}
+        out[name] = {"strangers_named": float(np.mean(let_in)), "family_named_rightly": float(np.mean(known))}
     return out
 
 
 def main() -> None:
-    parser = arguments(__doc__)
-    parser.add_argument("evaluation", type=Path, metavar="EVAL")
-    parser.add_argument("--detector", help="by default the command's")
-    parser.add_argument("--recognizer", help="by default the command's")
-    parser.add_argument("--threads", type=int)
-    options = parser.parse_args()
+    options = looking_arguments(__doc__).parse_args()
+    check_evaluation(options.evaluation, "household")
     folder = options.evaluation / "household"
-    if not (folder / "protocol.tsv").is_file():
-        sys.exit(f"{folder} holds no protocol.tsv: this benchmark needs photographs of known people")
-    import numpy as np
-
-    from peephole.people import load_people
-    from peephole.pipeline import Pipeline
-
-    chosen = {name: getattr(options, name) for name in ("detector", "recognizer") if getattr(options, name)}
-    models = [word for name, value in chosen.items() for word in (f"--{name}", value)]
-    pipeline = Pipeline(**chosen, threads=options.threads)
+    models = [word for name, value in chosen_models(options).items() for word in (f"--{name}", value)]
+    pipeline = open_pipeline(options)
     roles, report = read_protocol(folder), Report()
     strangers = [picture for pictures in roles["stranger"].values() for picture in pictures]
     probes = [picture for pictures in roles["probe"].values() for picture in pictures]
     looked = Looked(pipeline, [*probes, *strangers])
-    everybody = sorted(roles["gallery"])
     tally, convention, families, problems = Tally(), Tally(), [], []
-    for start in range(0, len(everybody), FAMILY):
-        family = everybody[start : start + FAMILY]
+    for family in by_family(roles["gallery"]):
         own = [(picture, person) for person in family for picture in roles["probe"].get(person, ())]
         with tempfile.TemporaryDirectory() as temporary:
             home = arrange(family, roles["gallery"], Path(temporary) / "people")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from common import Report, arguments
+from protocol import check_evaluation
 
 TABLES = {"lfw": ("pairs", "pairs.tsv"), "household": ("household", "protocol.tsv")}
 PAIRS = ("yunet+sface", "mmod+resnet", "mmod+sface", "yunet+resnet")
@@ -64,8 +65,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int)
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the JSON lines there")
     options = parser.parse_args()
-    if not all((options.evaluation / name).is_dir() for name in TABLES):
-        sys.exit(f"{options.evaluation} holds no lfw and household: this benchmark needs photographs of known people")
+    check_evaluation(options.evaluation, *TABLES)
     report, rows = Report(), []
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.keep or Path(temporary)

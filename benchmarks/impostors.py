@@ -9,35 +9,23 @@ above it. LFW names some people twice and some wrongly, so nothing is read beyon
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
+import numpy as np
 
-from common import Report, arguments
-from household import Looked
+from common import Report
+from peephole.match import compare
+from protocol import Looked, check_evaluation, looking_arguments, open_pipeline
 
 RATES = (0.99, 0.5, 0.1, 0.01, 1e-3, 1e-4, 1e-5)
 
 
 def main() -> None:
-    parser = arguments(__doc__)
-    parser.add_argument("evaluation", type=Path, metavar="EVAL")
-    parser.add_argument("--detector", help="by default the command's")
-    parser.add_argument("--recognizer", help="by default the command's")
-    parser.add_argument("--threads", type=int)
-    options = parser.parse_args()
+    options = looking_arguments(__doc__).parse_args()
+    check_evaluation(options.evaluation, "lfw", "household")
     folders = [options.evaluation / name / "images" for name in ("lfw", "household")]
-    if not all(folder.is_dir() for folder in folders):
-        sys.exit(f"{options.evaluation} holds no lfw and household: this benchmark needs photographs of known people")
     # Some are in both.
     files = {file.relative_to(folder): file for folder in folders for file in sorted(folder.rglob("*.jpg"))}
     pictures = list(files.values())
-    import numpy as np
-
-    from peephole.match import compare
-    from peephole.pipeline import Pipeline
-
-    chosen = {name: getattr(options, name) for name in ("detector", "recognizer") if getattr(options, name)}
-    pipeline, report = Pipeline(**chosen, threads=options.threads), Report()
+    pipeline, report = open_pipeline(options), Report()
     looked = Looked(pipeline, pictures)
     faces = {picture: face for picture in pictures if (face := looked.face(picture)) is not None}
     vectors = np.stack([face.embedding for face in faces.values() if face.embedding is not None])

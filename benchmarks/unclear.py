@@ -11,14 +11,20 @@ is the share that is unclear by the limits.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from common import Report, arguments
-from household import read_protocol
+import numpy as np
+from PIL import Image, ImageFilter
+
+from common import Report
+from peephole.align import cut_chips, matched
+from peephole.faces import Faces
+from peephole.frame import read
+from peephole.match import match
+from peephole.quality import assess, eyes, reason
+from protocol import Looked, check_evaluation, looking_arguments, open_pipeline, people_of, read_protocol
 
 EVERY = 4
 BLURS = (1, 2, 3, 4, 5, 6, 8)
@@ -26,35 +32,17 @@ SIDES = (60, 48, 40, 32, 28, 24, 20, 16, 12)
 
 
 def main() -> None:
-    parser = arguments(__doc__)
-    parser.add_argument("evaluation", type=Path, metavar="EVAL")
-    parser.add_argument("--detector", help="by default the command's")
-    parser.add_argument("--recognizer", help="by default the command's")
-    parser.add_argument("--threads", type=int)
-    options = parser.parse_args()
-    folder = options.evaluation / "household"
-    if not (folder / "protocol.tsv").is_file():
-        sys.exit(f"{folder} holds no protocol.tsv: this benchmark needs photographs of known people")
-    import numpy as np
-    from PIL import Image, ImageFilter
-
-    from household import Looked
-    from peephole.align import cut_chips, matched
-    from peephole.faces import Faces
-    from peephole.frame import read
-    from peephole.match import People, match
-    from peephole.pipeline import Pipeline
-    from peephole.quality import assess, eyes, reason
-
-    chosen = {name: getattr(options, name) for name in ("detector", "recognizer") if getattr(options, name)}
-    pipeline, report = Pipeline(**chosen, threads=options.threads), Report()
+    options = looking_arguments(__doc__).parse_args()
+    check_evaluation(options.evaluation, "household")
+    pipeline, report = open_pipeline(options), Report()
     recognizer = pipeline.recognizer
-    roles = read_protocol(folder)
+    roles = read_protocol(options.evaluation / "household")
     probes = [(picture, person) for person, pictures in roles["probe"].items() for picture in pictures][::EVERY]
     gallery = [(picture, person) for person, pictures in roles["gallery"].items() for picture in pictures]
     looked = Looked(pipeline, [picture for picture, _ in probes + gallery])
-    enrolled = [(person, face.embedding) for picture, person in gallery if (face := looked.face(picture)) is not None]
-    people = People(tuple(person for person, _ in enrolled), np.stack([vector for _, vector in enrolled]))
+    people = people_of(
+        (person, face.embedding) for picture, person in gallery if (face := looked.face(picture)) is not None
+    )
     kind = recognizer.landmarks if pipeline.detector.landmarks == recognizer.landmarks else "dlib"
 
     def tried(change: Callable[[Any, float], Any]) -> dict[str, float]:

@@ -27,7 +27,7 @@ import numpy as np
 from common import Report, arguments
 from peephole.match import People, Rule, match
 from peephole.visits import Sighting, Visits
-from protocol import RULES, Face, add_options, read_faces, read_household
+from protocol import RULES, Told, add_options, read_faces, read_household
 
 FRAMES = 3
 STEPS = (-0.04, -0.02, 0.0, 0.02, 0.04)
@@ -55,7 +55,7 @@ class Errors:
         return f"{self.errors:4d} of {self.trials} ({self.share:.3%})"
 
 
-def closing_names(faces: Sequence[Face], people: People, rule: Rule) -> tuple[str, ...]:
+def closing_names(faces: Sequence[Told], people: People, rule: Rule) -> tuple[str, ...]:
     """The names of a visit of these frames when it closes."""
     tracker = Visits(people, rule)
     for time, face in enumerate(faces):
@@ -65,14 +65,14 @@ def closing_names(faces: Sequence[Face], people: People, rule: Rule) -> tuple[st
     return event.visit.names
 
 
-def threes(faces: Sequence[Face], rng: np.random.Generator) -> list[list[Face]]:
+def threes(faces: Sequence[Told], rng: np.random.Generator) -> list[list[Told]]:
     """As many visits as the pictures make, in random order."""
     order = rng.permutation(len(faces))
     return [[faces[i] for i in order[k : k + FRAMES]] for k in range(0, len(order) - FRAMES + 1, FRAMES)]
 
 
 def count(
-    visits: Sequence[tuple[str | None, Sequence[Face]]], people: People, rule: Rule, total: dict[str, Errors]
+    visits: Sequence[tuple[str | None, Sequence[Told]]], people: People, rule: Rule, total: dict[str, Errors]
 ) -> None:
     """Add up the errors of visits, each with whose it is (None: a stranger's), by themselves and frame by frame."""
     known = set(people.persons)
@@ -92,7 +92,7 @@ def main() -> None:
     options: argparse.Namespace = parser.parse_args()
     faces = read_faces(options, "household", "lfw")
     household = read_household(options, faces)
-    others: dict[str, list[Face]] = {}
+    others: dict[str, list[Told]] = {}
     for path, face in sorted(faces.items()):
         person = path.split("/")[1]
         if face is not None and person not in household.gallery:

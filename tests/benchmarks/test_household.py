@@ -7,8 +7,9 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from crops import FRAME, compose
-from household import Tally, arrange, cross_validate, read_protocol
+from household import Tally, arrange, cross_validate
 from peephole.match import SFACE_RULE, People
+from protocol import read_protocol
 
 
 def unit(*rows):
