@@ -27,7 +27,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +104,7 @@ def around(report: Report, frames: int, profile: str) -> dict[str, Any]:
     from peephole.demo import EILEEN, GRACE, pixels
     from peephole.match import People
     from peephole.pipeline import Pipeline
-    from peephole.timings import StageClock, TimingLog
+    from peephole.timings import Record, StageClock, TimingLog
 
     class MeteredClock(StageClock):
         """The pipeline's stages, as parts of a meter."""
@@ -115,7 +115,7 @@ def around(report: Report, frames: int, profile: str) -> dict[str, Any]:
 
         @contextmanager
         def stage(self, name: str) -> Iterator[None]:
-            with super().stage(name), self._meter.part(name):
+            with super().stage(name), nullcontext() if "." in self._inside[:-1] else self._meter.part(name):
                 yield
 
     pipeline = Pipeline(profile=profile)
@@ -142,7 +142,7 @@ def around(report: Report, frames: int, profile: str) -> dict[str, Any]:
                     with meter.part("record, JSON"):
                         print(json.dumps(analysis.to_dict()), file=records, flush=True)
                     with meter.part("timing log"):
-                        log.frame(analysis)
+                        log.frame(Record.of(analysis))
                     total = time.perf_counter() - start[0], time.process_time() - start[1]
                     parts = dict(meter.spent)
                 if index < 3:  # warming up

@@ -3,13 +3,19 @@
     python benchmarks/supervision.py [--runs 40] [--json FILE]
 
 The frame is a JPEG file, detected and embedded by the default profile; both sides in turn, the order changing from pair
-to pair, everything warmed up. "Beside the stages" is the time that a call takes less what its own stages say they took:
-the messages, the waiting and the switch between the processes on one side, next to nothing on the other; neighbours on
-the machine disturb it little. "Fastest" compares the fastest calls of both sides. Encoded bytes go through shared
-memory; so do pixels, for comparison, which is a copy of 7 MB.
+to pair, everything warmed up. Medians over all pairs of three differences, worker less this process:
+
+- "call against call": the whole call by the clock, what a user waits longer. The stages are the same code on both
+  sides, so what their times differ by is the machine's doing: on a busy one that is more than the price.
+- "beside the stages": of that what a side's own stages did not take: messages, waiting, the switch between processes.
+- "processor": processor time of host and worker together (Linux); but for caches no matter who else is busy.
+
+Encoded bytes go through shared memory; so do pixels, for comparison, which is a copy of 7 MB.
 
 The host's size is that of a process of its own that does nothing else: it starts a worker, has frames looked at and
-matches the faces. The last figures are the times from a worker's start, and from its being killed, to the next answer.
+matches the faces. Then the times from a worker's start, and from its being killed, to the next answer, and those of
+``peephole detect FILE`` with a worker and with --in-process, start to end, the bytecode cached as it is where Peephole
+is installed.
 """
 
 from __future__ import annotations
@@ -17,17 +23,24 @@ from __future__ import annotations
 import os
 import signal
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common import Report, arguments, compose_jpegs, run_json
+from peephole.timings.record import total
+
+if TYPE_CHECKING:
+    from peephole.worker.host import WorkerHost
 
 PRICE = 5.0
 HOST = 60.0
+STARTS = 7
 HOST_PROGRAM = """
 import json, sys
 import numpy as np
@@ -43,31 +56,61 @@ with WorkerHost() as host:
 """
 
 
-def milliseconds(work: Callable[[], Any]) -> tuple[float, float]:
-    """Of a call by the clock, and of that what its stages did not take."""
-    start = time.perf_counter()
+@dataclass(frozen=True)
+class Taken:
+    """What a call took, milliseconds."""
+
+    whole: float
+    beside: float
+    processor: float
+
+
+def taken(work: Callable[[], Any], processes: Callable[[], list[int]]) -> Taken:
+    """Of a call: by the clock, of that what its stages did not take, and of the processes' processor time."""
+    before, began = sum(map(processor, processes())), time.perf_counter()
     analysis = work()
-    whole = (time.perf_counter() - start) * 1e3
-    return whole, whole - sum(analysis.timings_ms.values())
+    whole = (time.perf_counter() - began) * 1e3
+    used = (sum(map(processor, processes())) - before) * 1e3
+    return Taken(whole, whole - total(analysis.timings_ms), used)
 
 
-def pairs(report: Report, what: str, ours: Callable[[], Any], theirs: Callable[[], Any], runs: int, bar: float) -> None:
-    """Both sides in turn; the row and its verdicts."""
-    sides: dict[int, list[tuple[float, float]]] = {0: [], 1: []}
+def processor(pid: int) -> float:
+    """Seconds of processor time that all threads of a process have used."""
+    return time.clock_gettime((~pid << 3) | 2)  # what clock_getcpuclockid(3) makes of a process's number
+
+
+def pairs(
+    report: Report, what: str, host: WorkerHost, ours: Callable[[], Any], theirs: Callable[[], Any], runs: int
+) -> dict[str, float]:
+    """Both sides in turn; the row, and for encoded pictures its verdicts."""
+    sides: list[list[Taken]] = [[], []]
     for index in range(-4, runs):
         for side in (0, 1) if index % 2 else (1, 0):
-            found = milliseconds((ours, theirs)[side])
+            found = taken((ours, theirs)[side], lambda: [pid for pid in (os.getpid(), host.pid) if pid])
             if index >= 0:
                 sides[side].append(found)
-    beside = [statistics.median(rest for _, rest in sides[side]) for side in (0, 1)]
-    fastest = [min(whole for whole, _ in sides[side]) for side in (0, 1)]
-    median = [statistics.median(whole for whole, _ in sides[side]) for side in (0, 1)]
-    whole = "".join(f"{value:9.1f}" for value in (*median, *fastest))
-    print(f"{what:8}{whole} {beside[0]:7.2f} {beside[1]:7.2f}", flush=True)
+    names = [each.name for each in fields(Taken)]
+    row = {name: [statistics.median(getattr(each, name) for each in side) for side in sides] for name in names}
+    price = {
+        name: statistics.median(getattr(one, name) - getattr(other, name) for one, other in zip(*sides, strict=True))
+        for name in names
+    }
+    print(f"{what:8}" + "".join(f"{row[n][0]:9.1f}{row[n][1]:9.1f}{price[n]:+8.2f}" for n in names), flush=True)
     if what != "pixels":
-        report.verdict(f"{what}: beside the stages", beside[0] - beside[1], bar, unit=" ms")
+        report.verdict(f"{what}: beside the stages", price["beside"], PRICE, unit=" ms")
     if what == "file":
-        report.verdict(f"{what}: fastest against fastest", fastest[0] - fastest[1], bar, unit=" ms")
+        report.verdict(f"{what}: call against call", price["whole"], PRICE, unit=" ms")
+    return price
+
+
+def command(path: str, folder: str, *more: str) -> float:
+    """Seconds of ``peephole detect`` on the frame, a process from its start to its end."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environment |= {"PYTHONPYCACHEPREFIX": folder, "PEEPHOLE_IN_PROCESS": ""}
+    began = time.perf_counter()
+    look = [sys.executable, "-m", "peephole", "detect", path, *more]
+    subprocess.run(look, env=environment, stdout=subprocess.DEVNULL, check=True)
+    return time.perf_counter() - began
 
 
 def main() -> None:
@@ -90,26 +133,37 @@ def main() -> None:
         with WorkerHost() as host:
             host.analyse(path, embed=True)
             first = time.perf_counter() - begun
-            print(f"{'':8} {'median ms':>17} {'fastest ms':>17} {'beside the stages':>15}")
-            print(f"{'':8} {'worker':>8} {'here':>8} {'worker':>8} {'here':>8} {'worker':>7} {'here':>7}")
-            for what, source in (("file", path), ("bytes", data), ("pixels", pixels)):
-                pairs(
+            heads = ("call", "beside the stages", "processor")
+            print(f"{'':8}" + "".join(f"{head:>18} {'':7}" for head in heads))
+            print(f"{'':8}" + f"{'worker':>9}{'here':>9}{'price':>8}" * 3)
+            prices = {
+                what: pairs(
                     report,
                     what,
+                    host,
                     lambda source=source: host.analyse(source, embed=True),
                     lambda source=source: here.analyse(source, embed=True),
                     options.runs,
-                    PRICE,
                 )
+                for what, source in (("file", path), ("bytes", data), ("pixels", pixels))
+            }
             after = []
             for _ in range(5):
                 os.kill(host.pid or 0, signal.SIGKILL)
                 begun = time.perf_counter()
                 host.analyse(path, embed=True)
                 after.append(time.perf_counter() - begun)
+        sides: list[list[float]] = [[], []]
+        for index in range(-1, STARTS):
+            for side, more in enumerate(((), ("--in-process",))):
+                seconds = command(path, f"{folder}/bytecode", *more)
+                if index >= 0:
+                    sides[side].append(seconds)
     report.verdict("the host's peak", host_peak, HOST, unit=" MB")
     print(f"start to first answer {first:.2f} s; from a kill to the next answer {statistics.median(after):.2f} s")
-    report.end(options.json, start=first, after_kill=after)
+    commands = [statistics.median(side) for side in sides]
+    print(f"peephole detect, start to end: {commands[0]:.2f} s, --in-process {commands[1]:.2f} s")
+    report.end(options.json, start=first, after_kill=after, prices=prices, commands=commands)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from threading import Thread
 from typing import Any
 
 from common import Report, arguments, compose_jpegs
+from peephole.timings.record import total
 
 LATENCY_MS = 150.0
 MEMORY_MB = 300.0
@@ -174,7 +175,7 @@ def idle(watch: Watch, path: Path, data: bytes) -> float:
     said, visit = watch.next("visit")
     if visit["event"] != "opened":
         sys.exit(f"a visit {visit['event']} where one was to open")
-    return (said - closed) * 1e3 - sum(seen["timings_ms"].values())
+    return (said - closed) * 1e3 - total(seen["timings_ms"])
 
 
 def at(values: list[float], part: float) -> float:

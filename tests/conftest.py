@@ -11,12 +11,13 @@ from peephole.frame import Frame, read
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model cache and a gallery for this run alone, empty at first."""
+    """A model cache, a gallery and a history for this run alone, empty at first."""
     folder = tmp_path_factory.mktemp("cache")
     patch = pytest.MonkeyPatch()
     patch.setenv("PEEPHOLE_CACHE", str(folder))
     patch.setenv("PEEPHOLE_IN_PROCESS", "1")  # a worker for each command would take most of the time
     patch.setenv("PEEPHOLE_GALLERY", str(folder / "gallery.db"))
+    patch.setenv("PEEPHOLE_HISTORY", str(folder / "timings.sqlite"))
     yield folder
     patch.undo()
 

@@ -1,6 +1,5 @@
 """The calls of `import peephole`."""
 
-import functools
 import json
 import shutil
 import subprocess
@@ -16,6 +15,7 @@ from PIL import Image
 
 import peephole
 from peephole import api
+from peephole import pipeline as pipelines
 from peephole.detectors import open_detector
 from peephole.errors import FrameNotFound, PeopleError, UsageError
 from peephole.frame import Frame
@@ -285,7 +285,7 @@ def test_first_calls_at_once_load_once(eileen_crop, monkeypatch):
         time.sleep(0.2)
         return open_detector(name, runtime)
 
-    monkeypatch.setattr(api, "_detector", functools.lru_cache(slowly))
+    monkeypatch.setattr(pipelines, "open_detector", slowly)
     api._pipeline.cache_clear()
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda _: outcome(peephole.detect(eileen_crop)), range(4)))

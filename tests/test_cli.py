@@ -24,8 +24,10 @@ from peephole.cli import main
 from peephole.detectors import DETECTORS
 from peephole.pipeline import DEFAULT_PROFILE, PROFILES
 from peephole.recognizers import RECOGNIZERS
+from peephole.timings.read import read as read_timings
 
 PEEPHOLE = [sys.executable, "-m", "peephole"]
+PARTS = ["detect.resize", "detect.head", "detect.tail", "detect.suppress"]
 KEYS = ["image", "width", "height", "faces", "plan", "memory", "timings_ms", "models"]
 PLAN_KEYS = [
     *("detector", "frame", "reduction", "shrunk", "base", "levels", "strip_rows", "smallest_face", "gflop"),
@@ -126,7 +128,7 @@ def test_detect_jsonl(eileen_crop):
     assert list(line["memory"]) == MEMORY_KEYS
     assert 20 < line["memory"]["predicted_mb"] < line["memory"]["budget_mb"]
     assert 20 < line["memory"]["measured_mb"] <= line["memory"]["predicted_mb"] * 1.05
-    assert list(line["timings_ms"]) == ["decode", "plan", "detect", "map"]
+    assert list(line["timings_ms"]) == ["decode", "plan", "detect", *PARTS, "map"]
     assert all(value >= 0 for value in line["timings_ms"].values())
     assert set(line["models"]) == {"yunet", "yunet-stem", "yunet-neck", "yunet-head"}
     assert all(len(digest) == 64 for digest in line["models"].values())
@@ -168,7 +170,7 @@ def test_embed_jsonl(eileen_crop):
     assert list(face) == [*BOX_KEYS, "landmarks", "embedding", "quality"]
     assert np.shape(face["landmarks"]) == (5, 2)
     assert np.shape(face["embedding"]) == (128,)
-    assert list(line["timings_ms"]) == ["decode", "plan", "detect", "map", "align", "embed"]
+    assert list(line["timings_ms"]) == ["decode", "plan", "detect", *PARTS, "map", "align", "embed"]
 
 
 def test_label_table(people, eileen_crop, grace_crop):
@@ -754,18 +756,17 @@ def test_timings_log_a_line_a_frame(tmp_path, hostile, eileen_crop):
     log = tmp_path / "timings.jsonl"
     peephole("detect", "--timings", log, eileen_crop, hostile / "half.jpg", hostile / "missing.jpg", status=1)
     seen, half, missing = jsonl(log.read_text())
-    assert list(seen) == [
-        *("schema", "time", "source", "width", "height", "faces", "plan", "memory", "timings_ms", "total_ms"),
-        *("models", "peak_rss_mb", "versions"),
-    ]
     assert (seen["source"], seen["width"], seen["height"], seen["faces"]) == (str(eileen_crop), 256, 256, 1)
-    assert seen["schema"] == 1
-    assert seen["time"].endswith("+00:00")
-    assert list(seen["plan"]) == PLAN_KEYS
-    assert seen["total_ms"] == pytest.approx(sum(seen["timings_ms"].values()), abs=0.01)
-    assert seen["peak_rss_mb"] > 10
-    assert list(seen["versions"]) == ["python", "peephole", "dlib-bin", "numpy", "onnxruntime", "pillow"]
-    assert list(half) == ["schema", "time", "source", "error", "timings_ms", "peak_rss_mb", "versions"]
+    assert (seen["schema"], seen["plan"]) == (2, "256x256/1/40/1")
+    assert seen["total_ms"] == pytest.approx(
+        sum(seen["timings_ms"][name] for name in ("decode", "plan", "detect", "map"))
+    )
+    assert list(seen["cpu_ms"]) == list(seen["timings_ms"])
+    assert 20 < seen["measured_mb"] <= seen["predicted_mb"] * 1.05
+    assert (seen["setup"]["detector"], seen["setup"]["recognizer"]) == ("yunet", "")
+    assert set(seen["setup"]["models"]) == {"yunet", "yunet-stem", "yunet-neck", "yunet-head"}
+    assert seen["setup"]["runtime"].startswith("onnxruntime ")
+    assert "error" not in seen
     assert half["error"]["kind"] == "corrupt"
     assert list(half["timings_ms"]) == ["decode", "plan"]
     assert missing["error"] == {"kind": "not-found", "message": "no such file"}
@@ -775,7 +776,49 @@ def test_timings_agree_with_the_results(tmp_path, eileen_crop):
     result = inside("embed", "--jsonl", "--timings", tmp_path / "log", eileen_crop)
     (line,), (logged,) = jsonl(result.stdout), jsonl((tmp_path / "log").read_text())
     assert logged["timings_ms"] == line["timings_ms"]
-    assert logged["models"] == line["models"]
+    assert logged["setup"]["models"] == line["models"]
+    assert logged["setup"]["recognizer"] == "sface"
+
+
+def test_timings_are_also_kept_in_the_history(tmp_path, eileen_crop):
+    log, history = tmp_path / "log", tmp_path / "history"
+    inside("detect", "--timings", log, "--history", history, eileen_crop, tmp_path / "missing.jpg")
+    assert list(read_timings(history)) == list(read_timings(log))
+    inside("detect", "--history", history, eileen_crop)  # without a log
+    assert len(list(read_timings(history))) == 3
+    before = {each.name for each in tmp_path.iterdir()}
+    inside("detect", "--timings", log, "--history", "none", eileen_crop)
+    assert {each.name for each in tmp_path.iterdir()} == before
+    assert len(list(read_timings(log))) == 3
+
+
+def test_a_history_that_is_none_is_said_at_once_if_it_was_asked_for(tmp_path, eileen_crop, monkeypatch):
+    (tmp_path / "notes").write_text("no history, and long enough to be taken for something else " * 9)
+    result = inside("detect", "--timings", tmp_path / "log", "--history", tmp_path / "notes", eileen_crop)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "notes is no history of timings" in result.stderr
+    monkeypatch.delenv("PEEPHOLE_HISTORY")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "notes"))  # no folder can be made there
+    monkeypatch.setenv("HOME", str(tmp_path / "notes"))
+    result = inside("detect", "--timings", tmp_path / "log", eileen_crop)
+    assert result.exit_code == 0
+    assert "looking goes on without it" in result.stderr
+    assert len(list(read_timings(tmp_path / "log"))) == 1
+
+
+def test_files_of_timings_are_put_aside_as_asked_for(tmp_path, eileen_crop):
+    inside("detect", "--timings", tmp_path / "log", "--timings-size", "2kB", "--timings-files", "2", *[eileen_crop] * 6)
+    assert sorted(each.name for each in tmp_path.glob("log*")) == ["log", "log.1"]
+    result = inside("detect", "--timings", tmp_path / "log", "--timings-size", "large", eileen_crop)
+    assert (result.exit_code, "'large' is not a size" in result.stderr) == (2, True)
+
+
+def test_a_log_that_fails_costs_no_result(tmp_path, eileen_crop):
+    result = inside("detect", "--jsonl", "--timings", "/dev/full", "--history", "none", eileen_crop, eileen_crop)
+    assert result.exit_code == 1
+    assert len(jsonl(result.stdout)) == 2
+    full = "the timing log /dev/full cannot be written: No space left on device; looking goes on without it"
+    assert result.stderr.splitlines() == [f"peephole: {full}"]
 
 
 def test_timings_are_appended(tmp_path):
@@ -916,13 +959,15 @@ def test_head(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux only")
-def test_full_disk_is_said_in_one_line(tmp_path):
+@pytest.mark.parametrize("command", [["detect", "a.png"], ["--help"], ["--version"], ["detect", "--help"]])
+def test_full_disk_is_said_in_one_line(tmp_path, command):
+    plain(tmp_path / "a.png")
     with Path("/dev/full").open("wb") as full:
-        command = [*PEEPHOLE, "detect", plain(tmp_path / "a.png")]
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(
+            [*PEEPHOLE, *command], stdout=full, stderr=subprocess.PIPE, text=True, check=False, cwd=tmp_path
+        )
     assert done.returncode == 1
-    assert "No space left on device" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.stderr == "peephole: cannot go on: [Errno 28] No space left on device\n"
 
 
 def test_cache_that_cannot_be_written(tmp_path):

@@ -447,7 +447,7 @@ def test_path(file, tmp_path):
 def test_export_and_import(known, photos, tmp_path):
     export = tmp_path / "export.zip"
     assert ok("gallery", "export", export)[0].startswith(f"{export}: ")
-    assert "is not empty" in failed("gallery", "import", export)
+    assert "is not empty: --replace puts" in failed("gallery", "import", export)
     ok("people", "forget", "Grace", "--yes")
     assert ok("gallery", "import", export, "--replace") == [f"{known}: 2 people, 2 photos"]
     other = tmp_path / "new" / "gallery.db"

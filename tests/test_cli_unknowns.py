@@ -97,6 +97,7 @@ def test_from_a_stranger_to_a_name(gallery, pictures, tmp_path):
     assert said[0].startswith("Grace: new, ")
     assert said[0].endswith(" enrolled from the 3 faces of group-1")
     assert peephole(gallery, "unknowns") == ["no unknown faces"]
+    assert peephole(gallery, "unknowns", "--ignored") == ["no group is ignored"]
     again = peephole(gallery, *label, "--remember", e2, g1, g2, g3)
     assert [json.loads(line)["faces"][0]["name"] for line in again] == ["Eileen", "Grace", "Grace", "Grace"]
     assert peephole(gallery, "unknowns") == ["no unknown faces"]

@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 import peephole
+from peephole import enrolment
 from peephole.detectors.planted import Planted
-from peephole.enrolment import LARGEST, chip_of, digest, enroll, flaws, judge, look, photo_of, portrait
+from peephole.enrolment import LARGEST, digest, flaws, judge, photo_of, portrait, vectors_of
 from peephole.errors import (
     FrameNotFound,
     GalleryDamaged,
@@ -29,6 +30,7 @@ from peephole.faces import Face
 from peephole.frame import Frame
 from peephole.gallery import Gallery, StoredPhoto, reembed
 from peephole.geometry import Transform
+from peephole.looking import InProcess
 from peephole.match import People, Rejection, Rule
 from peephole.people import Known
 from peephole.pipeline import Pipeline
@@ -37,6 +39,10 @@ from peephole.quality import Quality
 EILEEN_BOX, GRACE_BOX = (168.0, 69.0, 264.0, 165.0), (191.0, 145.0, 359.0, 311.0)
 GOOD = Quality(size=100, sharpness=0.3, yaw=5, pitch=0, roll=0, brightness=0.5, contrast=0.2, colour=0.2)
 RULE = Rule("cosine", threshold=0.5, margin=0.1)
+
+
+def enroll(pipeline, *arguments, **more):
+    return enrolment.enroll(InProcess(pipeline), *arguments, **more)
 
 
 def looking(*boxes, recognizer="resnet") -> Pipeline:
@@ -135,35 +141,37 @@ def test_crop_gives_the_vector_of_the_whole_frame(eileen, recognizer, times):
     size = (times * eileen.width, times * eileen.height)
     pixels = np.asarray(Image.fromarray(eileen.pixels).resize(size, Image.Resampling.BICUBIC))
     pipeline = looking(np.multiply(EILEEN_BOX, times), recognizer=recognizer)
-    frame, faces = look(pipeline, Frame(pixels))
-    chip = chip_of(stored(photo_of(frame, faces[0])), pipeline)
-    (vector,) = pipeline.recognizer.embed(chip[None])
-    assert cosine(vector, faces[0].embedding) > 0.99
+    frame = Frame(pixels)
+    (face,) = pipeline.analyse(frame, embed=True)
+    (vector,) = vectors_of([stored(photo_of(frame, face))], pipeline)
+    assert cosine(vector, face.embedding) > 0.99
 
 
 @pytest.mark.parametrize(("kept_by", "wanted"), [("sface", "resnet"), ("resnet", "sface")])
 def test_crop_kept_for_one_model_serves_another(eileen, kept_by, wanted):
     before = Pipeline("yunet", kept_by, threads=1)
     after = Pipeline(before.detector, wanted, threads=1)
-    frame, faces = look(before, eileen)
-    assert faces.kind == ("arcface" if kept_by == "sface" else "dlib")
-    (vector,) = after.recognizer.embed(chip_of(stored(photo_of(frame, faces[0])), after)[None])
-    _, again = look(after, eileen)
-    assert cosine(vector, again[0].embedding) > (0.95 if wanted == "sface" else 0.99)  # three points, not five
+    (face,) = before.analyse(eileen, embed=True)
+    assert face.kind == ("arcface" if kept_by == "sface" else "dlib")
+    (vector,) = vectors_of([stored(photo_of(eileen, face))], after)
+    (again,) = after.analyse(eileen, embed=True)
+    assert cosine(vector, again.embedding) > (0.95 if wanted == "sface" else 0.99)  # three points, not five
 
 
 def test_crop_without_landmarks_gets_some(eileen, at_eileen):
-    frame, faces = look(at_eileen, eileen)
-    photo = stored(replace(photo_of(frame, faces[0]), landmarks=None, landmark_kind="none"))
-    (vector,) = at_eileen.recognizer.embed(chip_of(photo, at_eileen)[None])
-    assert cosine(vector, faces[0].embedding) > 0.99
+    (face,) = at_eileen.analyse(eileen, embed=True)
+    whole = stored(photo_of(eileen, face))
+    bare = stored(replace(photo_of(eileen, face), landmarks=None, landmark_kind="none"))
+    for vector in vectors_of([whole, bare], at_eileen):
+        assert cosine(vector, face.embedding) > 0.99
+    assert vectors_of([], at_eileen).shape == (0, 128)
 
 
 def test_damaged_crop_is_named(chequered, at_eileen):
     photo = photo_of(chequered, Face(100, 80, 140, 120, 1.0))
     broken = stored(replace(photo, crop=photo.crop[:100]), number=7)
     with pytest.raises(GalleryDamaged, match="the crop of face 7: cut off or damaged"):
-        chip_of(broken, at_eileen)
+        vectors_of([broken], at_eileen)
     with pytest.raises(GalleryDamaged, match="face 7"):
         portrait(broken)
 
@@ -346,8 +354,7 @@ def test_people_known_by_another_model_alone_are_refused(gallery, eileen, at_eil
     other = looking(EILEEN_BOX, recognizer="sface")
     with pytest.raises(GalleryModelMismatch, match="peephole gallery reembed"):
         enroll(other, gallery, "Eileen", eileen)
-    model = other.recognizer
-    steps = reembed(gallery, model.model_id, lambda chips: model.embed(np.stack(chips)), lambda f: chip_of(f, other))
+    steps = reembed(gallery, other.recognizer.model_id, InProcess(other).vectors)
     assert list(steps) == [(0, 1), (1, 1)]
     known, rule = Known().read(gallery, other.recognizer)
     (face,) = other.analyse(eileen, people=known, rule=rule)

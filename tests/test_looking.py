@@ -1,3 +1,5 @@
+import hashlib
+
 import numpy as np
 import pytest
 
@@ -22,6 +24,7 @@ def test_a_frame_is_drawn_on_and_cut_up_whether_it_was_kept_or_not(pipeline, eil
         assert analysis.timings_ms.keys() == pipeline.analyse(file, embed=True).timings_ms.keys()
         photo = looking.photo(str(file), analysis, analysis.faces[0])
         assert photo.crop == photo_of(read(file), analysis.faces[0]).crop
+        assert photo.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
         file.rename(tmp_path / "gone.png")
         if keep:
             assert looking.draw(str(file), analysis, tmp_path / "drawn.jpg") is None

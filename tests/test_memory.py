@@ -18,6 +18,7 @@ from peephole.memory import (
     current_rss,
     find_budget,
     oom_kills,
+    oom_kills_in,
     parse_size,
     peak_of,
     peak_rss,
@@ -463,6 +464,44 @@ def test_the_kernel_s_kills_are_counted_in_the_process_s_own_group(tree):
     }
     root = tree(["0::/elsewhere"], [("/", "/sys/fs/cgroup", V2)], two)
     assert oom_kills(77, root=root) == (root / "sys/fs/cgroup/c/memory.events", 1)
+
+
+EVENTS = "low 0\nhigh 0\nmax {max}\noom {oom}\noom_kill {kill}\noom_group_kill {group}"
+"""As Linux 6.1 writes it; before 5.17 without the last line."""
+
+
+@pytest.mark.parametrize("limited", ["box", "box/app.slice", "box/app.slice/peephole"])
+def test_version_2_counts_a_kill_in_the_process_s_own_group_whichever_limit_it_was(tree, limited):
+    # Observed on Linux 6.1: the limit's group counts max and oom, the victim's own and all above it count oom_kill;
+    # memory.events.local of the limit's group does not.
+    folders = ["box", "box/app.slice", "box/app.slice/peephole"]
+    files = {"proc/77/cgroup": "0::/box/app.slice/peephole"}
+    for folder in folders:
+        above = limited.startswith(folder)
+        full = {"max": 131 * above, "oom": 2 * above, "kill": 2, "group": 0}
+        files[f"sys/fs/cgroup/{folder}/memory.events"] = EVENTS.format(**full)
+        own = {"max": 131, "oom": 2} if folder == limited else {"max": 0, "oom": 0}
+        files[f"sys/fs/cgroup/{folder}/memory.events.local"] = EVENTS.format(
+            **own, kill=2 * (folder == folders[-1]), group=0
+        )
+        files |= v2(f"sys/fs/cgroup/{folder}", limit=128 * MIB if folder == limited else "max")
+    root = tree(["0::/elsewhere"], [("/", "/sys/fs/cgroup", V2)], files)
+    assert oom_kills(77, root=root) == (root / "sys/fs/cgroup/box/app.slice/peephole/memory.events", 2)
+
+
+def test_version_2_without_the_controller_in_the_group_counts_in_the_one_above(tree):
+    files = {
+        "proc/77/cgroup": "0::/box/peephole",
+        "sys/fs/cgroup/box/peephole/cgroup.procs": "77",  # memory is not in box's cgroup.subtree_control
+        "sys/fs/cgroup/box/memory.events": EVENTS.format(max=9, oom=1, kill=1, group=1),
+    }
+    root = tree(["0::/elsewhere"], [("/", "/sys/fs/cgroup", V2)], files)
+    path, kills = oom_kills(77, root=root)
+    assert (path, kills) == (root / "sys/fs/cgroup/box/memory.events", 1)
+    path.write_text(EVENTS.format(max=12, oom=2, kill=3, group=2) + "\n")
+    assert oom_kills_in(path) == 3
+    path.unlink()
+    assert oom_kills_in(path) is None
 
 
 def test_where_nobody_counts_kills(tree):

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from peephole.errors import PeopleError
-from peephole.people import load_people, pictures
+from peephole.people import listed, load_people, pictures
 from peephole.pipeline import Pipeline, Scale
 
 
@@ -63,6 +63,19 @@ def test_hidden_pictures_are_left_out(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     assert relative(tmp_path) == ["b/shown.jpg"]
+
+
+def test_what_somebody_named_is_a_file_or_a_folders_pictures(tmp_path):
+    for name in ("b.png", "a.jpg", "old/c.png", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    folder, missing = str(tmp_path), str(tmp_path / "missing.jpg")
+    assert list(listed(missing)) == [(missing, None)]
+    assert [path for path, _ in listed(folder)] == [f"{folder}/{name}" for name in ("a.jpg", "b.png", "old/c.png")]
+    without = list(listed(folder, lambda path: path.parent.name == "old"))
+    assert without == [(f"{folder}/a.jpg", None), (f"{folder}/b.png", None)]
+    ((path, error),) = listed(folder, lambda _: True)
+    assert (path, error.kind, str(error)) == (folder, "not-found", "no picture in this folder")
 
 
 def test_pictures_in_a_hidden_folder_that_was_asked_for(tmp_path):

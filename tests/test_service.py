@@ -1,5 +1,6 @@
 """The service's loop and its sinks: what fails is tried again, and holds up nobody else."""
 
+import errno
 import json
 import sys
 import threading
@@ -12,11 +13,20 @@ import pytest
 
 import sightings
 from peephole import service as module
-from peephole.errors import FrameCorrupt, GalleryError, ModelNotFound, SpoolFull, UsageError, WorkerNotStarted
+from peephole.errors import (
+    FrameCorrupt,
+    GalleryError,
+    ModelNotFound,
+    SpoolFull,
+    TimingsError,
+    UsageError,
+    WorkerNotStarted,
+)
 from peephole.gallery import Gallery, Photo
 from peephole.service import Service
 from peephole.sinks import Command, JsonLines, Lines, Remover, Visitors
 from peephole.spool import Arrival, File, Spool
+from peephole.timings import Observers
 from peephole.visits import GAP
 from spool_service import FakeLooking
 
@@ -321,6 +331,25 @@ def test_a_sink_that_cannot_be_written_to_ends_it(queue, gallery):
         Service(queue, Looking(), gallery, sinks=[Pipe()], clock=lambda: T).run()
 
 
+def test_output_to_a_full_disk_comes_when_there_is_space(queue, gallery, monkeypatch, caplog):
+    monkeypatch.setattr(module, "PAUSE", 0.05)
+
+    class Full(Kept):
+        def deliver(self, message):
+            if self.failures:
+                self.failures -= 1
+                raise OSError(errno.ENOSPC, "No space left on device")
+            super().deliver(message)
+
+    offer(queue, b"1")
+    sink = Full(failures=3)
+    with running(queue, Looking(), gallery, sinks=[sink]) as raised:
+        until(lambda: len(sink.messages) == 2)
+    assert not raised
+    assert sink.told == ["door0", "opened", "closed"]
+    assert "No space left on device; it will be tried again" in caplog.text
+
+
 def test_a_sink_that_fails_holds_up_nobody_and_misses_nothing(queue, gallery, monkeypatch, caplog):
     monkeypatch.setattr(module, "PAUSE", 0.05)
     offer(queue, b"1", b"0")
@@ -420,7 +449,7 @@ def test_a_command_that_is_none(caplog):
 
 def test_visits_go_into_the_gallery(gallery):
     enrol(gallery, "Ada", 0.0)
-    sink = Visitors(gallery.path)
+    sink = Visitors(gallery.path, clock=lambda: T + 20)
     sink.deliver(FRAME)
     sink.deliver(VISIT | {"event": "opened", "names": ["unknown"]})
     sink.deliver(VISIT)
@@ -428,6 +457,14 @@ def test_visits_go_into_the_gallery(gallery):
     (visit,) = gallery.visits()
     assert (visit.id, visit.camera, visit.state, visit.names) == ("door/1@2", "door", "closed", ("Ada", "unknown"))
     assert (visit.first, visit.last, visit.frames) == (T, T + 12.4, 3)
+
+
+def test_visits_are_kept_for_a_set_time(gallery):
+    sink = Visitors(gallery.path, clock=lambda: T + 31 * 86_400)
+    sink.deliver(VISIT)  # of a month ago
+    sink.deliver(VISIT | {"visit": "door/2@2", "last": T + 30.5 * 86_400})
+    sink.close()
+    assert [visit.id for visit in gallery.visits()] == ["door/2@2"]
 
 
 def test_files_are_removed_if_they_are_still_what_they_were(tmp_path, caplog):
@@ -452,3 +489,63 @@ def test_files_are_removed_if_they_are_still_what_they_were(tmp_path, caplog):
     remover.deliver(message())
     remover.deliver(told)
     assert not caplog.text
+
+
+class Watching:
+    """An observer that keeps what it is told, or fails."""
+
+    name = "fake log"
+
+    def __init__(self, *, failing=False):
+        self.records, self.flushed, self.failing = [], 0, failing
+
+    def frame(self, record):
+        if self.failing:
+            raise TimingsError("the disk is full")
+        self.records.append(record)
+
+    def flush(self):
+        self.flushed += 1
+
+    def close(self):
+        raise AssertionError("its owner closes it")
+
+
+def test_each_frames_timings_are_told_with_what_the_service_adds(queue, gallery):
+    class Clocked(Looking):
+        def analyse(self, source, *, clock, **options):
+            with clock.stage("decode"):
+                return super().analyse(source, **options)
+
+    watching = Watching()
+    offer(queue, b"1", b"corrupt", b"0", camera="door", at=T - 5)
+    with running(queue, Clocked(), gallery, observers=Observers(watching)):
+        until(lambda: len(watching.records) == 3 and watching.flushed)
+    one, damaged, nobody = watching.records
+    assert [each.frame for each in watching.records] == ["door/1", "door/2", "door/3"]
+    assert list(one.stages) == ["wait.queue", "people", "decode", "record"]
+    assert [each.stages["wait.queue"] for each in watching.records] == [5000, 4000, 3000]
+    assert one.total_ms < 2000
+    assert (one.error, one.faces, nobody.faces) == (None, 1, 0)
+    assert (damaged.error, damaged.message, damaged.source) == ("corrupt", "cut off", "door1")
+    assert list(damaged.stages) == ["wait.queue", "people", "decode", "record"]
+
+
+def test_a_log_that_fails_costs_no_result_and_no_visit(queue, gallery, caplog):
+    kept = Kept()
+    offer(queue, b"1", b"0", b"1")
+    with running(queue, Looking(), gallery, sinks=[kept], observers=Observers(Watching(failing=True))) as raised:
+        until(lambda: len(kept.messages) >= 4)
+    assert raised == []
+    assert kept.told == ["door0", "opened", "door1", "door2", "closed"]
+    assert [each for each in caplog.messages if "disk is full" in each] == [
+        "the disk is full; looking goes on without it"
+    ]
+
+
+def test_remembering_is_a_stage(queue, gallery):
+    watching = Watching()
+    offer(queue, b"1")
+    with running(queue, Looking(), gallery, keep_unknown=True, observers=Observers(watching)):
+        until(lambda: watching.records)
+    assert list(watching.records[0].stages)[-2:] == ["remember", "record"]

@@ -22,6 +22,7 @@ from peephole import watch as module
 from peephole.cli import main
 from peephole.errors import UsageError
 from peephole.spool import Spool, result
+from peephole.timings.read import read as read_timings
 from peephole.watch import Folder, is_snapshot, looks_finished
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the kernel does not announce changes here")
@@ -553,7 +554,9 @@ def test_a_visit_from_file_to_command(folder, gallery, eileen_file, tmp_path):
 
 def test_json_lines(folder, gallery, eileen_file):
     (folder / "old.png").write_bytes(jpeg(1))
-    command = Command(folder, "--jsonl", "--existing", "take", gallery=gallery)
+    log, history = folder.parent / "timings", folder.parent / "history"
+    timings = ("--timings", str(log), "--history", str(history))
+    command = Command(folder, "--jsonl", "--existing", "take", *timings, gallery=gallery)
     until(lambda: command.out, 60)
     (folder / "b.png").write_bytes(eileen_file.read_bytes()[:5000] + b"IEND")
     until(lambda: len(command.out) > 1)
@@ -575,6 +578,15 @@ def test_json_lines(folder, gallery, eileen_file):
     assert [each["name"] for each in seen["faces"]] == ["Eileen"]
     assert {"number", "arrived", "taken", "plan", "timings_ms", "models"} <= seen.keys()
     assert opened["names"] == closed["names"] == ["Eileen"]
+    logged = list(read_timings(log))
+    assert logged == list(read_timings(history))
+    assert [each.frame for each in logged] == ["in/1", "in/2", "in/3"]
+    assert [each.source for each in logged] == [each["image"] for each in lines[:3]]
+    assert [each.error for each in logged] == [None, "corrupt", None]
+    assert list(logged[2].stages)[:4] == ["wait.queue", "people", "decode", "plan"]
+    assert list(logged[2].stages)[-4:] == ["align", "embed", "match", "record"]
+    assert {"detect.head", "detect.tail"} <= logged[2].cpu_ms.keys()
+    assert (logged[2].detector, logged[2].recognizer) == ("yunet", "sface")
 
 
 def test_two_at_once_and_folders_that_are_none(folder, gallery, tmp_path):

@@ -6,24 +6,24 @@ import contextlib
 import functools
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypedDict, TypeVar, Unpack
 
-from .align import Landmarker
-from .detectors import Detector, open_detector
 from .enrolment import Enrolment
 from .enrolment import enroll as _enroll
 from .errors import UsageError
 from .frame import Frame, Source
 from .gallery import Gallery
 from .geometry import round_boxes
+from .looking import InProcess
 from .match import People
 from .people import Known, pictures, refuse_nobody
 from .people import load_people as _load_people
-from .pipeline import RECOGNIZING, Analysis, Pipeline, Scale
+from .pipeline import Analysis, How, Pipeline, Scale
 from .planner import Plan, Size
-from .recognizers import Recognizer, open_recognizer
+
+M = TypeVar("M")
 
 CLASSIC_SIDE = 720
 CLASSIC_UPSAMPLE = 1
@@ -42,28 +42,17 @@ class ClassicFace(TypedDict):
 _loading, _enrolling = threading.RLock(), threading.RLock()
 """Held while models, or people, are loaded: of two first calls at once the second waits for the first one's."""
 
-_detector = functools.lru_cache(maxsize=8)(open_detector)
-_recognizer = functools.lru_cache(maxsize=8)(open_recognizer)
-_landmarker = functools.lru_cache(maxsize=1)(Landmarker)
+_kept = functools.cache(functools.lru_cache(maxsize=8))
+"""What opens a model → the same, but what is opened again is the model that is there."""
 
 
 class _Shared(Pipeline):
     """A pipeline whose models are also those of the others that are called the same."""
 
-    @functools.cached_property
-    def detector(self) -> Detector:
-        with _loading, self._loading():
-            return _detector(self._detector, self._runtime)  # type: ignore[arg-type]
-
-    @functools.cached_property
-    def landmarker(self) -> Landmarker:
-        with _loading, self._loading():
-            return _landmarker()
-
-    @functools.cached_property
-    def recognizer(self) -> Recognizer:
-        with _loading, self._loading(RECOGNIZING):
-            return _recognizer(self._recognizer, self._runtime)  # type: ignore[arg-type]
+    def _load(self, opener: Callable[..., M], *arguments: object) -> M:
+        kept: Callable[..., M] = _kept(opener)
+        with _loading:
+            return super()._load(kept, *arguments)
 
 
 @functools.lru_cache(maxsize=8)
@@ -107,14 +96,7 @@ class Options(TypedDict, total=False):
     precision: str
 
 
-class _Look(TypedDict):
-    """What of the options goes to `Pipeline.analyse`."""
-
-    scale: Scale
-    min_confidence: float | None
-
-
-def _open(options: Options) -> tuple[Pipeline, _Look]:
+def _open(options: Options) -> tuple[Pipeline, How]:
     """The shared pipeline that the options ask for, and what it is to be told."""
     unknown = options.keys() - Options.__annotations__.keys()
     if unknown:
@@ -123,7 +105,7 @@ def _open(options: Options) -> tuple[Pipeline, _Look]:
     choice = {name: value for name, value in sorted(options.items()) if name not in ("min_confidence", *_SCALE)}
     scale = Scale(**{name: value for name, value in options.items() if name in _SCALE})  # type: ignore[arg-type]
     with _loading:
-        return _pipeline(**choice), _Look(scale=scale, min_confidence=options.get("min_confidence"))
+        return _pipeline(**choice), How(scale=scale, min_confidence=options.get("min_confidence"))
 
 
 _SCALE = ("max_side", "upsample", "min_face", "max_face")
@@ -212,7 +194,7 @@ def enroll(
     """
     pipeline, look = _open(options)
     with Gallery.open(gallery) as opened:
-        return _enroll(pipeline, opened, name, image, force=force, **look)
+        return _enroll(InProcess(pipeline), opened, name, image, force=force, **look)
 
 
 def load_people(folder: str | os.PathLike[str], **options: Unpack[Options]) -> People:

@@ -17,27 +17,38 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from . import __version__
+from .cli_bench import bench
+from .cli_doctor import doctor
 from .cli_explain import calibrate, why
 from .cli_models import models
 from .cli_options import (
     LOOK,
+    TIMINGS,
     frame_options,
+    frame_size,
     gallery_option,
     open_looking,
+    open_observers,
     open_pipeline,
+    people_option,
     recognizer_option,
     scale_options,
+    threshold_option,
 )
 from .cli_people import enroll, not_this_person, people, the_gallery
+from .cli_timings import timings
+from .cli_timings_compare import compare
 from .cli_unknowns import name_group, unknowns
 from .cli_watch import watch
-from .errors import FrameError, FrameNotFound, FrameUnreadable, PeepholeError, UsageError
+from .errors import FrameError, FrameUnreadable, PeepholeError, UsageError
 
 if TYPE_CHECKING:
+    from .frame import Source
     from .gallery import Gallery
-    from .looking import Encoded, Looking
+    from .looking import Looking
     from .match import People, Rule
-    from .pipeline import Analysis
+    from .pipeline import Analysis, How
+    from .timings import Observers
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -49,7 +60,15 @@ MANY = 5
 
 
 class _Group(click.Group):
-    """Turns Peephole's own errors, wherever they come from, into one line and an exit status."""
+    """Turns Peephole's own errors and the system's, wherever they come from, into one line and an exit status."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:  # a reader that has left (`| head`) is click's business, and asks for no words
+            click.echo(f"peephole: cannot go on: {error}", err=True)
+            _let_go_of_output()
+            sys.exit(SOME_FAILED)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -58,11 +77,6 @@ class _Group(click.Group):
             usage = isinstance(error, UsageError)
             click.echo(f"peephole: {_as_typed(str(error)) if usage else error}", err=True)
             ctx.exit(USAGE if usage else SOME_FAILED)
-        except OSError as error:
-            if not isinstance(error, BrokenPipeError):  # a reader that has left (`| head`) asks for no words
-                click.echo(f"peephole: cannot go on: {error}", err=True)
-            _let_go_of_output()
-            ctx.exit(SOME_FAILED)
 
 
 def _as_typed(message: str) -> str:
@@ -101,8 +115,22 @@ def main() -> None:
 
 
 main.add_command(models)
-for _command in (enroll, people, the_gallery, not_this_person, unknowns, name_group, calibrate, why, watch):
+for _command in (
+    enroll,
+    people,
+    the_gallery,
+    not_this_person,
+    unknowns,
+    name_group,
+    bench,
+    calibrate,
+    why,
+    watch,
+    timings,
+    doctor,
+):
     main.add_command(_command)
+timings.add_command(compare)
 
 
 @main.command()
@@ -131,18 +159,8 @@ def embed(**options: Any) -> None:
 @frame_options
 @recognizer_option
 @gallery_option
-@click.option(
-    "--people",
-    type=click.Path(),
-    metavar="DIR",
-    help="In place of the gallery, a folder of photos for each person: DIR/NAME/*.jpg.",
-)
-@click.option(
-    "--threshold",
-    type=click.FloatRange(0),
-    help="Decide by this alone: the largest Euclidean distance (resnet), or the least cosine (sface), that is the same "
-    "person.  [default: the recognizer's rule, at most 1 stranger in 1,000]",
-)
+@people_option
+@threshold_option
 @click.option("--remember", is_flag=True, help="Keep clear faces that nobody knows in the gallery, for a set time.")
 @click.option("--camera", default="", metavar="NAME", help="With --remember, the camera that took the pictures.")
 def label(**options: Any) -> None:
@@ -160,11 +178,9 @@ def plan(size: str, as_json: bool, **options: Any) -> None:
     """Show how a frame would be looked at, without looking."""
     from . import report
 
-    width, separator, height = size.lower().partition("x")
-    if not (separator and width.isdecimal() and height.isdecimal()):
-        raise UsageError(f"--size takes WIDTHxHEIGHT in pixels, as 1536x1536, not {size!r}")
+    frame = frame_size(size)
     pipeline, look = open_pipeline(options)
-    planned = pipeline.plan((int(width), int(height)), look["scale"], reducible=True, encoded=1)
+    planned = pipeline.plan(frame, look["scale"], reducible=True, encoded=1)
     click.echo(json.dumps(planned.to_dict()) if as_json else report.describe_plan(planned, pipeline))
 
 
@@ -192,7 +208,6 @@ class _Job:
     images: tuple[str, ...]
     jsonl: bool
     draw: str | None
-    timings: str | None
     embed: bool = False
     name: bool = False
     people: str | None = None
@@ -213,46 +228,51 @@ class _Input:
 
 def _inputs(images: Sequence[str], draw: Path | None) -> list[_Input]:
     """The images in the order given; a folder stands for the pictures below it, sorted, without earlier drawings."""
-    from .people import pictures
+    from .people import listed
+
+    drawn = _real(draw) if draw else None
+
+    def earlier(path: Path) -> bool:
+        return drawn is not None and _real(path.parent).is_relative_to(drawn)
 
     found: list[_Input] = []
-    drawn = _real(draw) if draw else None
     for name in images:
-        if name in (STDIN, "") or not os.path.isdir(name):  # noqa: PTH112 - unlike Path.is_dir it never raises
+        if name == STDIN:
             found.append(_Input(name))
-            continue
-        unlisted: list[_Input] = []
-
-        def problem(path: str, reason: str, unlisted: list[_Input] = unlisted) -> None:
-            unlisted.append(_Input(path, FrameUnreadable(reason)))
-
-        inside = pictures(Path(name), problem)
-        if drawn and _real(Path(name)) in drawn.parents:
-            inside = [path for path in inside if not _real(path.parent).is_relative_to(drawn)]
-        found += [_Input(str(path)) for path in inside] + unlisted
-        if not inside and not unlisted:
-            found.append(_Input(name, FrameNotFound("no picture in this folder")))
+        else:
+            above = drawn is not None and _real(Path(name)) in drawn.parents
+            found += [_Input(*each) for each in listed(name, earlier if above else None)]
     return found
 
 
 def _run(options: dict[str, Any], **more: Any) -> None:
     """Look at every image, print a result each, and exit with the status that the contract gives."""
+    job = _Job(**{name: value for name, value in options.items() if name not in (*LOOK, *TIMINGS)}, **more)
+    # First: a worker loads while all else does.
+    looking, look = open_looking(options, embed=job.embed, keep=bool(job.draw) or job.remember)
+    with looking, open_observers(options, _warn) as observers:
+        failed = _looked(job, looking, look, observers)
+    sys.exit(SOME_FAILED if failed or observers.failed else 0)  # the last rows are written when they are closed
+
+
+def _looked(job: _Job, looking: Looking, look: How, observers: Observers) -> bool:
+    """Look at every image and print its result; whether one failed."""
     from .extent import face_extent
     from .pipeline import check
-    from .remember import remember
     from .report import FaceTable
-    from .timings import StageClock, TimingLog
+    from .timings import StageClock
+    from .timings.record import Record
 
-    job = _Job(**{name: value for name, value in options.items() if name not in LOOK}, **more)
-    looking, look = open_looking(options, embed=job.embed, keep=bool(job.draw) or job.remember)
-    check(look["min_confidence"], job.threshold)
+    if job.remember:
+        from .remember import remember
+
+    check(look.get("min_confidence"), job.threshold)
     draw = Path(job.draw) if job.draw else None
     inputs = _inputs(job.images, draw)
     drawings = _Drawings(draw, inputs, job.people) if draw else None
-    log = TimingLog(job.timings) if job.timings else None
-    failed = False
+    failed, aside = False, _Aside()
 
-    with looking, _knowing(job, looking, look) as (known, gallery):
+    with _knowing(job, looking, look) as (known, gallery):
         table = FaceTable([each.name for each in inputs], embeddings=job.embed and not job.name, matches=job.name)
         if not job.jsonl:
             click.echo(table.header)
@@ -277,8 +297,8 @@ def _run(options: dict[str, Any], **more: Any) -> None:
                 except FrameError as error:
                     failed = True
                     say([_failure(each.name, error)] if job.jsonl else [table.failure(each.name, error)])
-                    if log:
-                        log.failure(each.name, error, clock)
+                    if observers:
+                        observers.frame(Record.failed(each.name, error, clock))
                 else:
                     if job.extent == "face":
                         boxes = face_extent(analysis.faces.boxes, analysis.plan.detector)
@@ -289,16 +309,44 @@ def _run(options: dict[str, Any], **more: Any) -> None:
                     if job.remember and gallery:
                         cut = partial(looking.photo, source, analysis)
                         taken = _taken(each.name)
-                        remember(gallery, cut, analysis, looking.recognizer, camera=job.camera, time=taken)
-                    if log:
-                        log.frame(analysis)
+                        with aside():
+                            remember(gallery, cut, analysis, looking.recognizer, camera=job.camera, time=taken)
+                    if observers:
+                        observers.frame(Record.of(analysis))
                 advance()
-    sys.exit(SOME_FAILED if failed else 0)
+    return failed or aside.failed
+
+
+class _Aside:
+    """What is kept beside the results: where it cannot be written, that is said, and the run goes on.
+
+    Attributes:
+        failed: something was not kept.
+    """
+
+    def __init__(self) -> None:
+        self.failed = self._broken = False
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Write something; its failures are said once, until it works again."""
+        try:
+            yield
+        except PeepholeError as error:
+            if not self._broken:
+                _warn(f"{error}; looking goes on without it")
+            self.failed = self._broken = True
+        else:
+            self._broken = False
+
+
+def _warn(message: str) -> None:
+    click.echo(f"peephole: {message}", err=True)
 
 
 @contextmanager
 def _knowing(
-    job: _Job, looking: Looking, look: dict[str, Any]
+    job: _Job, looking: Looking, look: How
 ) -> Iterator[tuple[Callable[[], tuple[People | None, Rule | None]], Gallery | None]]:
     """What tells before each frame who is known and what decides; and the gallery, where it is known from there."""
     if not job.name:
@@ -397,7 +445,7 @@ class _Drawings:
         self._inputs = {_identity(file) for file in files} - {None}
         self._used: set[str] = set()
 
-    def write(self, looking: Looking, source: Encoded, analysis: Analysis) -> bool:
+    def write(self, looking: Looking, source: Source, analysis: Analysis) -> bool:
         """Draw one; a drawing that fails is said on standard error and does not stop the run."""
         stem = "stdin" if analysis.source == STDIN else Path(analysis.source).stem
         name, number = stem, 1

@@ -13,10 +13,13 @@ from .cli_options import (
     gallery_option,
     json_option,
     look_options,
-    open_pipeline,
+    open_looking,
+    people_option,
     recognizer_option,
     save_picture,
     stored_by_option,
+    threshold_option,
+    worker_options,
 )
 from .errors import FrameError, GalleryError, UsageError
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from .calibrate import Calibration
     from .gallery import Gallery
     from .match import People, Rule
+    from .pipeline import Identified
     from .recognizers import Recognizer
 
 SOME_FAILED = 1
@@ -58,7 +62,8 @@ def calibrate(recognizer: str, gallery: str | None, draw: str | None, dry_run: b
         people = opened.known(model.model_id)
         found, doubtful = _fitted(opened, people, model)
         in_use = opened.rule(model.model_id)
-        for line in [*_lines(found, people, in_use), *doubtful]:
+        until_now = None if in_use is None else in_use.limit(people.known)
+        for line in [*found.lines(until_now), *doubtful]:
             click.echo(line)
         if draw:
             from .calibrate import draw as drawn
@@ -76,41 +81,34 @@ def calibrate(recognizer: str, gallery: str | None, draw: str | None, dry_run: b
 @look_options
 @recognizer_option
 @gallery_option
-@click.option(
-    "--people",
-    type=click.Path(),
-    metavar="DIR",
-    help="Compare with a folder of photos for each person, DIR/NAME/*.jpg, instead of the gallery.",
-)
-@click.option(
-    "--threshold",
-    type=click.FloatRange(0),
-    help="Decide by this alone: the largest Euclidean distance, or the least cosine, that is the same person.",
-)
+@people_option
+@threshold_option
+@worker_options
 @json_option
 def why(
     frame: str, gallery: str | None, people: str | None, threshold: float | None, as_json: bool, **options: Any
 ) -> None:
     """Explain one FRAME: what could be found on it, what each face shows, and which rule gave it its name."""
-    from .why import explain
-
     if people is not None and gallery is not None:
         raise UsageError("--people and --gallery are two ways to say who is known: give one of them")
-    pipeline, looking = open_pipeline(options)
-    if people is not None:
-        from .people import load_people
+    looking, how = open_looking(options, embed=True, keep=False)
+    with looking:
+        from .why import explain
 
-        known, rule = load_people(people, pipeline, **looking), pipeline.recognizer.rule
-    else:
-        known, rule = _known(gallery, pipeline.recognizer)
-    try:
-        analysis = pipeline.analyse(frame, people=known, rule=rule, threshold=threshold, **looking)
-    except FrameError as error:
-        if as_json:
-            click.echo(json.dumps({"image": frame, "error": {"kind": error.kind, "message": str(error)}}))
+        if people is not None:
+            from .people import load_people
+
+            known, rule = load_people(people, looking, **how), looking.recognizer.rule
         else:
-            click.echo(f"peephole: {frame} could not be looked at: {error}", err=True)
-        sys.exit(SOME_FAILED)
+            known, rule = _known(gallery, looking.recognizer)
+        try:
+            analysis = looking.analyse(frame, people=known, rule=rule, threshold=threshold, **how)
+        except FrameError as error:
+            if as_json:
+                click.echo(json.dumps({"image": frame, "error": {"kind": error.kind, "message": str(error)}}))
+            else:
+                click.echo(f"peephole: {frame} could not be looked at: {error}", err=True)
+            sys.exit(SOME_FAILED)
     explained = explain(analysis, known, rule if threshold is None else rule.fixed(threshold))
     if as_json:
         click.echo(json.dumps(explained.to_dict()))
@@ -119,7 +117,7 @@ def why(
         click.echo(line)
 
 
-def _known(gallery: str | None, recognizer: Recognizer) -> tuple[People, Rule]:
+def _known(gallery: str | None, recognizer: Identified) -> tuple[People, Rule]:
     """Who is in the gallery, and the rule that gives names."""
     from .gallery import Gallery
     from .people import Known
@@ -154,18 +152,3 @@ def _fitted(gallery: Gallery, people: People, model: Recognizer) -> tuple[Calibr
         for score, name, group in doubtful[:MOST_DOUBTFUL]
         if score >= found.before
     ]
-
-
-def _lines(found: Calibration, people: People, in_use: Rule | None) -> list[str]:
-    """What was found, in words."""
-    from .calibrate import PRIOR, Share
-
-    lines = found.lines()
-    if in_use is not None:
-        lines.insert(1, f"until now          {in_use.limit(people.known):.3f}, by an earlier calibration")
-    if found.false_alarm is not None:
-        total = len(found.strangers) + PRIOR
-        _, most = Share(round(found.false_alarm * total), total).interval
-        seen = f"{len(found.strangers)} stranger{'' if len(found.strangers) == 1 else 's'}"
-        lines[-1] += f"; hardly more than {most:.2%}, by {seen} and the model's curve"
-    return lines

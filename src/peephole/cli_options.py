@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from .errors import UsageError
+from .errors import TimingsError, UsageError
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from .looking import Looking
-    from .pipeline import Pipeline
+    from .pipeline import How, Pipeline
+    from .timings import Observer, Observers
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -37,6 +41,22 @@ class ModelName(click.Choice[str]):
         return f"[{'|'.join(self.choices)}{kinds}]"
 
 
+class Share(click.ParamType[float]):
+    """A share, as 5% or 0.05."""
+
+    name = "share"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """0.05 of either."""
+        try:
+            share = float(value.removesuffix("%")) / 100 if str(value).endswith("%") else float(value)
+        except ValueError:
+            share = math.nan
+        if not 0 <= share < math.inf:
+            self.fail(f"{value!r} is no share; write it like 5% or 0.05", param, ctx)
+        return share
+
+
 DETECTOR_NAMES = ModelName(["mmod", "yunet", "dlib-cnn", "dlib-hog"], "yunet")
 RECOGNIZER_NAMES = ModelName(["sface", "resnet", "dlib-resnet"], "sface", "onnx")
 
@@ -52,15 +72,25 @@ def grouped(*decorators: Callable[[F], F]) -> Callable[[F], F]:
     return apply
 
 
+profile_option = click.option(
+    "--profile",
+    type=click.Choice(["modern", "classic"]),
+    default="modern",
+    show_default=True,
+    help="Detector and recognizer together: modern is yunet and sface, classic is dlib's mmod and resnet.",
+)
+detector_option = click.option(
+    "--detector", type=DETECTOR_NAMES, help="What finds the faces, instead of the profile's."
+)
+memory_option = click.option(
+    "--memory",
+    metavar="SIZE",
+    help="What the whole process may take, as 256MiB.  [default: $PEEPHOLE_MEMORY, or what the cgroup and the "
+    "machine leave]",
+)
 scale_options = grouped(
-    click.option(
-        "--profile",
-        type=click.Choice(["modern", "classic"]),
-        default="modern",
-        show_default=True,
-        help="Detector and recognizer together: modern is yunet and sface, classic is dlib's mmod and resnet.",
-    ),
-    click.option("--detector", type=DETECTOR_NAMES, help="What finds the faces, instead of the profile's."),
+    profile_option,
+    detector_option,
     click.option("--max-side", type=click.IntRange(1), help="Shrink so that the longer side has this many pixels."),
     click.option(
         "--upsample",
@@ -75,12 +105,7 @@ scale_options = grouped(
         help="Choose the scale for faces this wide, in native pixels; enlarges only as --upsample allows.",
     ),
     click.option("--max-face", type=float, help="Leave out what finds only faces wider than this, in native pixels."),
-    click.option(
-        "--memory",
-        metavar="SIZE",
-        help="What the whole process may take, as 256MiB.  [default: $PEEPHOLE_MEMORY, or what the cgroup and the "
-        "machine leave]",
-    ),
+    memory_option,
 )
 look_options = grouped(
     scale_options,
@@ -99,6 +124,12 @@ look_options = grouped(
         help="bfloat16 only with --runtime openvino, on processors that have it.",
     ),
 )
+in_process_option = click.option(
+    "--in-process",
+    is_flag=True,
+    envvar="PEEPHOLE_IN_PROCESS",
+    help="Look without a worker process: what befalls it then ends the run.  [also: $PEEPHOLE_IN_PROCESS=1]",
+)
 worker_options = grouped(
     click.option(
         "--deadline",
@@ -113,11 +144,35 @@ worker_options = grouped(
         metavar="DIR",
         help="Keep copies of frames there that crash, hang or exhaust what looks at them.",
     ),
+    in_process_option,
+)
+timing_options = grouped(
     click.option(
-        "--in-process",
-        is_flag=True,
-        envvar="PEEPHOLE_IN_PROCESS",
-        help="Look without a worker process: what befalls it then ends the run.  [also: $PEEPHOLE_IN_PROCESS=1]",
+        "--timings",
+        type=click.Path(dir_okay=False),
+        metavar="FILE",
+        help="Append a JSON line of timings a frame, and keep them in the history; see peephole timings.",
+    ),
+    click.option(
+        "--timings-size",
+        metavar="SIZE",
+        default="16MiB",
+        show_default=True,
+        help="How large FILE may become; then it is put aside as FILE.1, that as FILE.2, and so on.",
+    ),
+    click.option(
+        "--timings-files",
+        type=click.IntRange(1),
+        default=4,
+        show_default=True,
+        help="How many files are kept of FILE, itself included.",
+    ),
+    click.option(
+        "--history",
+        type=click.Path(),
+        metavar="FILE",
+        help="The history that outlives these files; none keeps none.  [default: with --timings, $PEEPHOLE_HISTORY or "
+        "the platform's place for a user's data]",
     ),
 )
 frame_options = grouped(
@@ -130,12 +185,7 @@ frame_options = grouped(
         metavar="DIR",
         help="Write annotated copies there; what lies there from an earlier run may be overwritten.",
     ),
-    click.option(
-        "--timings",
-        type=click.Path(dir_okay=False),
-        metavar="FILE",
-        help="Append a JSON line of timings a frame.",
-    ),
+    timing_options,
     worker_options,
 )
 recognizer_option = click.option(
@@ -156,10 +206,42 @@ gallery_option = click.option(
     metavar="FILE",
     help="The gallery.  [default: $PEEPHOLE_GALLERY, or the platform's place for a user's data]",
 )
+people_option = click.option(
+    "--people",
+    type=click.Path(),
+    metavar="DIR",
+    help="In place of the gallery, a folder of photos for each person: DIR/NAME/*.jpg.",
+)
+threshold_option = click.option(
+    "--threshold",
+    type=click.FloatRange(0),
+    help="Decide by this alone: the largest Euclidean distance (resnet), or the least cosine (sface), that is the same "
+    "person.  [default: the recognizer's rule, at most 1 stranger in 1,000]",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print a JSON line each instead of a table.")
 
 
-def open_pipeline(options: dict[str, Any]) -> tuple[Pipeline, dict[str, Any]]:
+def chosen_gallery(own: str | None) -> str | None:
+    """The gallery that the command names, or else the group of commands that it belongs to."""
+    above = click.get_current_context().parent
+    return own or (above.params.get("gallery") if above else None)
+
+
+def frame_size(text: str) -> tuple[int, int]:
+    """(width, height) from ``1536x1536``.
+
+    Raises:
+        UsageError: it is no such thing.
+    """
+    width, separator, height = text.lower().partition("x")
+    if not (separator and width.isdecimal() and height.isdecimal()):
+        raise UsageError(f"--size takes WIDTHxHEIGHT in pixels, as 1536x1536, not {text!r}")
+    if not (int(width) and int(height)):
+        raise UsageError(f"a frame of {int(width)}x{int(height)} has no pixels")
+    return int(width), int(height)
+
+
+def open_pipeline(options: dict[str, Any]) -> tuple[Pipeline, How]:
     """The pipeline that the options above ask for, and what its `Pipeline.analyse` is to be told.
 
     Raises:
@@ -167,39 +249,93 @@ def open_pipeline(options: dict[str, Any]) -> tuple[Pipeline, dict[str, Any]]:
     """
     from . import pipeline, planner
 
-    sizes = {name: options[name] for name in _SIZES}
-    planner.check((1, 1), **sizes)
+    scale = pipeline.Scale(**{name: options[name] for name in _SIZES if name in options})
+    planner.check((1, 1), scale.max_side, scale.upsample, scale.min_face, scale.max_face)
     least = options.get("min_confidence")
     pipeline.check(least, None)
     opened = pipeline.Pipeline(**{name: options[name] for name in _CHOICES if name in options})
-    return opened, {"scale": pipeline.Scale(**sizes), "min_confidence": least}
+    return opened, pipeline.How(scale=scale, min_confidence=least)
 
 
-def open_looking(options: dict[str, Any], *, embed: bool, keep: bool) -> tuple[Looking, dict[str, Any]]:
-    """What looks at frames as `frame_options` ask for, and what its ``analyse`` is to be told.
+def open_looking(options: dict[str, Any], *, embed: bool, keep: bool) -> tuple[Looking, How]:
+    """What looks at frames as the options above ask for, and what its ``analyse`` is to be told.
 
     Args:
-        options: of the command line.
+        options: of the command line; those that the command does not have are as by default.
         embed: the recognizer is needed too.
         keep: frames are drawn on, or cut up.
 
     Raises:
         UsageError: they cannot work.
     """
-    from .looking import InProcess
-    from .worker.host import Options, WorkerHost
-
-    opened, look = open_pipeline(options)
     if options["in_process"]:
-        return InProcess(opened, keep=keep), look
-    chosen = Options(embed=embed, **{name: options[name] for name in _CHOICES if name in options})
-    return WorkerHost(chosen, deadline=options["deadline"], quarantine=options["quarantine"]), look
+        from .looking import InProcess
+
+        opened, how = open_pipeline(options)
+        return InProcess(opened, keep=keep), how
+    return _supervised(options, embed)
+
+
+def _supervised(options: dict[str, Any], embed: bool) -> tuple[Looking, How]:
+    """A worker, which is started before all else: what it has to load takes as long as what this process has to."""
+    from .worker.process import Process
+
+    with ExitStack() as undo:
+        first: Process | None = None
+        with suppress(OSError):  # the host tries again, and says why
+            first = Process()
+            undo.callback(first.end, grace=0.0)
+        from .worker.host import Options, WorkerHost
+
+        _, how = open_pipeline(options)
+        chosen = Options(embed=embed, **{name: options[name] for name in _CHOICES if name in options})
+        supervision = {name: options[name] for name in _SUPERVISION if name in options}
+        host = WorkerHost(chosen, started=first, **supervision)
+        undo.pop_all()
+        return host, how
+
+
+def open_observers(options: dict[str, Any], warn: Callable[[str], object]) -> Observers:
+    """Who is told of each frame's timings as `timing_options` ask for, maybe nobody.
+
+    Args:
+        options: of the command line.
+        warn: told of what cannot be written; looking goes on without it.
+
+    Raises:
+        UsageError: the log cannot be written.
+        TimingsError: the history that was asked for cannot be used.
+    """
+    from .timings import Observers
+
+    if options["timings"] is None and options["history"] is None:
+        return Observers()
+    from .memory import parse_size
+    from .timings import History, TimingLog, history_path
+    from .timings.history import HISTORY_VARIABLE, NONE
+
+    opened: list[Observer] = []
+    if options["timings"] is not None:
+        size = parse_size(options["timings_size"])
+        opened.append(TimingLog(options["timings"], rotate=size, keep=options["timings_files"]))
+    file = str(options["history"] or history_path())
+    if file != NONE:
+        try:
+            opened.append(History(file))
+        except TimingsError as error:
+            if options["history"] is not None or os.environ.get(HISTORY_VARIABLE):
+                raise
+            warn(f"{error}; looking goes on without it")  # nobody has asked for it by name
+    return Observers(*opened, warn=warn)
 
 
 _SIZES = ("max_side", "upsample", "min_face", "max_face")
 _CHOICES = ("profile", "detector", "recognizer", "threads", "memory", "runtime", "precision")
-LOOK = (*_SIZES, *_CHOICES, "min_confidence", "deadline", "quarantine", "in_process")
+_SUPERVISION = ("deadline", "quarantine")
+LOOK = (*_SIZES, *_CHOICES, *_SUPERVISION, "min_confidence", "in_process")
 """What `open_looking` reads, where the command has it."""
+TIMINGS = ("timings", "timings_size", "timings_files", "history")
+"""What `open_observers` reads."""
 
 
 def save_picture(picture: Image.Image, file: Path, what: str) -> None:

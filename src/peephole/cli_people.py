@@ -2,35 +2,43 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 import re
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from .cli_options import (
+    chosen_gallery,
     gallery_option,
+    in_process_option,
     json_option,
     look_options,
-    open_pipeline,
+    open_looking,
     recognizer_option,
+    save_picture,
     stored_by_option,
+    worker_options,
 )
-from .errors import FrameError, FrameNotFound, FrameUnreadable, GalleryError, PhotoRefused, UsageError
+from .errors import FrameError, GalleryError, PhotoRefused, UsageError, WorkerError
+from .words import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from .faces import Faces
-    from .gallery import Gallery, StoredPhoto
-    from .pipeline import Pipeline
+    from .gallery import Gallery, StoredFace, StoredPhoto
+    from .looking import Looking
+    from .pipeline import How, Identified
+    from .recognizers import Embeddings
     from .standing import Standing
 
 SOME_FAILED = 1
@@ -46,34 +54,44 @@ DAY = 86_400.0
 @gallery_option
 @look_options
 @recognizer_option
+@worker_options
 def enroll(name: str, photos: tuple[str, ...], force: bool, gallery: str | None, **options: Any) -> None:
     """Enrol photos of a person, a verdict each; exit status 1 where one was refused.
 
     A photo must show one clear face that is nobody else's. The person is made with the first one.
     """
+    looking, how = open_looking(options, embed=True, keep=True)  # first: a worker loads while all else does
+    with looking:
+        from .gallery import Gallery, checked_name
+
+        name = checked_name(name)
+        with Gallery.open(gallery) as opened:
+            refused = _enrolled(looking, how, opened, name, photos, force=force)
+            count = next((each.photos for each in opened.people() if each.name == name), 0)
+        click.echo(f"{name}: {counted(count, 'photo')} in all")
+    sys.exit(SOME_FAILED if refused else 0)
+
+
+def _enrolled(looking: Looking, how: How, gallery: Gallery, name: str, photos: tuple[str, ...], *, force: bool) -> int:
+    """Enrol each photo and print its verdict; how many were refused."""
     from .enrolment import enroll as enrol
-    from .gallery import Gallery, checked_name
+    from .people import listed
     from .report import escaped
 
-    name = checked_name(name)
-    pipeline, how = open_pipeline(options)
     refused = 0
-    with Gallery.open(gallery) as opened:
-        for file, error in _pictures(photos):
-            try:
-                if error:
-                    raise error
-                done = enrol(pipeline, opened, name, file, force=force, **how)
-            except (FrameError, PhotoRefused) as problem:
-                refused += 1
-                verdict = f"refused: {problem}"
-            else:
-                verdict = "enrolled again" if done.again else "enrolled"
-                verdict += f" but weak: {'; '.join(done.weak)}" if done.weak else ""
-            click.echo(f"{escaped(file)}: {verdict}")
-        count = next((each.photos for each in opened.people() if each.name == name), 0)
-        click.echo(f"{name}: {_count(count, 'photo')} in all")
-    sys.exit(SOME_FAILED if refused else 0)
+    for file, error in chain.from_iterable(map(listed, photos)):
+        try:
+            if error:
+                raise error
+            done = enrol(looking, gallery, name, file, force=force, **how)
+        except (FrameError, PhotoRefused) as problem:
+            refused += 1
+            verdict = f"refused: {problem}"
+        else:
+            verdict = "enrolled again" if done.again else "enrolled"
+            verdict += f" but weak: {'; '.join(done.weak)}" if done.weak else ""
+        click.echo(f"{escaped(file)}: {verdict}")
+    return refused
 
 
 @click.command("not")
@@ -84,13 +102,13 @@ def enroll(name: str, photos: tuple[str, ...], force: bool, gallery: str | None,
 @gallery_option
 @look_options
 @recognizer_option
+@worker_options
 def not_this_person(name: str, file: str, face: int | None, undo: bool, gallery: str | None, **options: Any) -> None:
     """Say that a face on FILE is not NAME's: neither it nor one as much like it gets that name again.
 
     Without --face it is the face that gets the name now, or the only one.
     """
-    from .enrolment import digest, look, photo_of
-    from .frame import load, snapshot
+    from .frame import load
     from .gallery import Gallery
     from .match import match
     from .people import Known
@@ -98,24 +116,26 @@ def not_this_person(name: str, file: str, face: int | None, undo: bool, gallery:
 
     with Gallery.open(gallery, create=False) as opened:
         opened.rejections(name)  # that there is such a person, before anything takes time
-        with _named(file):
-            picture = snapshot(load(file), file)
         if undo:
-            count = _take_back(opened, name, digest(picture))
-            click.echo(f"{escaped(file)}: {_count(count, 'correction')} taken back")
+            with _named(file):
+                sha256 = hashlib.sha256(load(file)).hexdigest()
+            click.echo(f"{escaped(file)}: {counted(_take_back(opened, name, sha256), 'correction')} taken back")
             return
-        pipeline, how = open_pipeline(options)
-        known = Known()
-        people, rule = known.read(opened, pipeline.recognizer)
-        with _named(file):
-            frame, faces = look(pipeline, picture, **how)
-        if faces.embeddings is None:
-            raise ValueError("faces without embeddings cannot be compared")
-        before = match(faces.embeddings, people, rule)
-        index = _which(name, faces, [each.name for each in before], face)
-        photo = photo_of(frame, faces[index], sha256=digest(picture))
-        opened.reject(name, photo, {pipeline.recognizer.model_id: faces.embeddings[index]})
-        (after,) = match(faces.embeddings[index : index + 1], *known.read(opened, pipeline.recognizer))
+        looking, how = open_looking(options, embed=True, keep=True)
+        with looking:
+            known = Known()
+            people, rule = known.read(opened, looking.recognizer)
+            with _named(file):
+                analysis = looking.analyse(file, **how, embed=True)
+            faces = analysis.faces
+            if faces.embeddings is None:
+                raise ValueError("faces without embeddings cannot be compared")
+            before = match(faces.embeddings, people, rule)
+            index = _which(name, faces, [each.name for each in before], face)
+            with _named(file):
+                photo = looking.photo(file, analysis, faces[index])
+            opened.reject(name, photo, {looking.recognizer.model_id: faces.embeddings[index]})
+            (after,) = match(faces.embeddings[index : index + 1], *known.read(opened, looking.recognizer))
         click.echo(f"{escaped(file)}: face {index + 1} is not {name}: was {before[index].name}, is {after.name} now")
 
 
@@ -183,8 +203,7 @@ def _opened(own: str | None) -> Iterator[Gallery]:
     """The gallery that the command names, or the group that it belongs to."""
     from .gallery import Gallery
 
-    above = click.get_current_context().parent
-    with Gallery.open(own or (above.params.get("gallery") if above else None), create=False) as opened:
+    with Gallery.open(chosen_gallery(own), create=False) as opened:
         yield opened
 
 
@@ -207,7 +226,7 @@ def merge(source: str, into: str, gallery: str | None) -> None:
     """Make FROM and INTO one person, called INTO."""
     with _opened(gallery) as opened:
         opened.merge(source, into)
-        click.echo(f"{into}: {_count(len(opened.photos(into)), 'photo')} in all")
+        click.echo(f"{into}: {counted(len(opened.photos(into)), 'photo')} in all")
 
 
 @people.command()
@@ -221,7 +240,7 @@ def forget(name: str, photo: int | None, yes: bool, gallery: str | None) -> None
         photos = opened.photos(name)
         if photo is not None and photo not in {each.id for each in photos}:
             raise GalleryError(f"{name} has no photo {photo}; peephole people report {name} lists them")
-        what = f"photo {photo} of {name}" if photo is not None else f"{name} and {_count(len(photos), 'photo')}"
+        what = f"photo {photo} of {name}" if photo is not None else f"{name} and {counted(len(photos), 'photo')}"
         if not yes:
             click.confirm(f"Delete {what}, for good?", abort=True, err=True)
         if photo is None:
@@ -251,38 +270,37 @@ def ignore(name: str, undo: bool, gallery: str | None) -> None:
 @click.option("--sheet", type=click.Path(dir_okay=False), metavar="FILE.png", help="Also draw a contact sheet.")
 @json_option
 @stored_by_option
+@in_process_option
 @gallery_option
-def report(name: str, sheet: str | None, as_json: bool, recognizer: str, gallery: str | None) -> None:
+def report(name: str, sheet: str | None, as_json: bool, gallery: str | None, **options: Any) -> None:
     """Say how well a person is known by their photos, and which one more would help most."""
-    from .pipeline import Pipeline
-
-    with _opened(gallery) as opened:
-        found = _standing(opened, name, Pipeline(recognizer=recognizer))
+    looking, _ = open_looking(options, embed=True, keep=False)
+    with looking, _opened(gallery) as opened:
+        photos = opened.photos(name)
+        found = _standing(opened, name, photos, looking.recognizer)
         if as_json:
             click.echo(json.dumps(asdict(found)))
         else:
-            for line in [*found.lines(), *(_described(each) for each in opened.photos(name))]:
+            for line in [*found.lines(), *map(_described, photos)]:
                 click.echo(line)
         if sheet:
-            _draw(opened, found, Path(sheet))
+            _draw(photos, found, looking, Path(sheet))
 
 
-def _standing(gallery: Gallery, name: str, pipeline: Pipeline) -> Standing:
+def _standing(gallery: Gallery, name: str, photos: Sequence[StoredPhoto], recognizer: Identified) -> Standing:
     """The report on a person.
 
     Raises:
-        NotInGallery: there is nobody of this name.
-        GalleryError: the person has no photo.
+        GalleryError: the person has no photo, or others than these by now.
     """
     from dataclasses import replace
 
     from .people import Known
     from .standing import Shot, standing
 
-    photos = gallery.photos(name)
     if not photos:
         raise GalleryError(f"{name} has no photo to report on: peephole enroll {name} FILE")
-    known, rule = Known().read(gallery, pipeline.recognizer)
+    known, rule = Known().read(gallery, recognizer)
     own = [index for index, each in enumerate(known.names) if each == name]
     others = [index for index, each in enumerate(known.names) if each != name]
     if len(own) != len(photos):
@@ -309,12 +327,11 @@ def _label(number: int, source: str) -> str:
     return f"photo {number} ({escaped(Path(source).name)})"
 
 
-def _draw(gallery: Gallery, found: Standing, file: Path) -> None:
+def _draw(photos: Sequence[StoredPhoto], found: Standing, looking: Looking, file: Path) -> None:
     """A contact sheet: the photos that are good, weak, taken for somebody else, and doubled."""
-    from .enrolment import portrait
     from .sheets import contact_sheet
 
-    pictures = {_label(each.id, each.source): portrait(each) for each in gallery.photos(found.name)}
+    pictures = {_label(each.id, each.source): looking.portrait(each) for each in photos}
     weak = dict(found.weak)
     lost = {check.photo: check.match.name for check in found.checks if not check.right}
     double = {pair.other: pair.one for pair in found.duplicates}
@@ -327,11 +344,7 @@ def _draw(gallery: Gallery, found: Standing, file: Path) -> None:
     ):
         if chosen:
             rows.append((title, [(pictures[each], each) for each in chosen]))
-    try:
-        contact_sheet(rows).save(file)
-    except ValueError as error:  # a suffix that is no picture's
-        raise UsageError(f"{file} cannot be written: {error}") from error
-    click.echo(f"contact sheet: {file}", err=True)
+    save_picture(contact_sheet(rows), file, "contact sheet")
 
 
 @click.group("gallery")
@@ -346,8 +359,7 @@ def path(gallery: str | None) -> None:
     """Print where it is, or would be."""
     from .gallery import gallery_path
 
-    above = click.get_current_context().parent
-    click.echo(gallery or (above and above.params.get("gallery")) or gallery_path())
+    click.echo(chosen_gallery(gallery) or gallery_path())
 
 
 @the_gallery.command()
@@ -360,7 +372,7 @@ def status(as_json: bool, gallery: str | None) -> None:
         persons, groups, ignored = opened.people(), opened.groups(), opened.groups(ignored=True)
         photos = sum(person.photos for person in persons)
         unknown, kept_out = sum(group.faces for group in groups), sum(group.faces for group in ignored)
-        corrections, visits, seen = len(opened.rejections()), len(opened.visits()), opened.models()
+        (visits, _), corrections, seen = opened.visit_count(), len(opened.rejections()), opened.models()
         faces = photos + unknown + kept_out + corrections
         models = [
             {"name": name, "model": model, "faces": seen[model], "missing": opened.missing_count(model)}
@@ -376,8 +388,8 @@ def status(as_json: bool, gallery: str | None) -> None:
         click.echo(json.dumps(out))
         return
     click.echo(f"gallery      {opened.path}, {size / 1e6:.1f} MB, sound")
-    click.echo(f"people       {len(persons)}, {_count(photos, 'photo')}")
-    click.echo(f"unknown      {_count(unknown, 'face')} in {_count(len(groups), 'group')}, {len(ignored)} ignored")
+    click.echo(f"people       {len(persons)}, {counted(photos, 'photo')}")
+    click.echo(f"unknown      {counted(unknown, 'face')} in {counted(len(groups), 'group')}, {len(ignored)} ignored")
     click.echo(f"corrections  {corrections}")
     click.echo(f"visits       {visits}")
     for each in models:
@@ -400,36 +412,38 @@ def _model_names(seen: dict[str, int]) -> dict[str, str]:
 @stored_by_option
 @click.option("--threads", type=click.IntRange(1), help="Compute threads; by default one a usable processor.")
 @click.option("--prune", is_flag=True, help="Then delete, for real, the vectors and rules of all other models.")
+@in_process_option
 @gallery_option
-def reembed(recognizer: str, threads: int | None, prune: bool, gallery: str | None) -> None:
+def reembed(prune: bool, gallery: str | None, **options: Any) -> None:
     """Compute what a recognizer lacks of the faces' vectors, from the stored crops.
 
     A run that was ended is gone on with by the next one.
     """
-    import numpy as np
+    looking, _ = open_looking(options, embed=True, keep=False)
+    with looking, _opened(gallery) as opened:
+        from .gallery import reembed as embed_anew
 
-    from .enrolment import chip_of
-    from .gallery import reembed as embed_anew
-    from .pipeline import Pipeline
-
-    pipeline = Pipeline(recognizer=recognizer, threads=threads)
-    model = pipeline.recognizer
-    done = 0
-    with _opened(gallery) as opened:
+        done, model = 0, looking.recognizer
         with _bar("face") as tell:
-            steps = embed_anew(
-                opened,
-                model.model_id,
-                lambda chips: model.embed(np.stack(chips)),
-                lambda face: chip_of(face, pipeline),
-            )
-            for done, total in steps:
+            for done, total in embed_anew(opened, model.model_id, lambda faces: _vectors(looking, faces)):
                 tell(done, total)
-        click.echo(f"{_count(done, 'face')} embedded by {model.name}")
+        click.echo(f"{counted(done, 'face')} embedded by {model.name}")
         if prune:
             others = [each for each in opened.models() if each != model.model_id]
             count = sum(opened.prune(each) for each in others)
-            click.echo(f"{_count(count, 'vector')} of {_count(len(others), 'other model')} deleted")
+            click.echo(f"{counted(count, 'vector')} of {counted(len(others), 'other model')} deleted")
+
+
+def _vectors(looking: Looking, faces: Sequence[StoredFace]) -> Embeddings:
+    """Stored faces' vectors; where the worker does not survive them, one after another, to say which one it is."""
+    import numpy as np
+
+    try:
+        return looking.vectors(faces)
+    except WorkerError as error:
+        if len(faces) == 1:
+            raise GalleryError(f"the crop of {_label(faces[0].id, faces[0].source)}: {error}") from error
+    return np.concatenate([_vectors(looking, [face]) for face in faces])
 
 
 @the_gallery.command()
@@ -450,13 +464,12 @@ def import_(file: str, replace: bool, gallery: str | None) -> None:
     """Fill the gallery with what export wrote into FILE; a damaged one changes nothing."""
     from .gallery import Gallery
 
-    above = click.get_current_context().parent
-    target = gallery or (above.params.get("gallery") if above else None)
+    target = chosen_gallery(gallery)
     Gallery.import_(file, target, replace=replace)
     with Gallery.open(target, create=False) as opened:
         persons = opened.people()
-    photos = _count(sum(person.photos for person in persons), "photo")
-    click.echo(f"{opened.path}: {_count(len(persons), 'person', 'people')}, {photos}")
+    photos = counted(sum(person.photos for person in persons), "photo")
+    click.echo(f"{opened.path}: {counted(len(persons), 'person', 'people')}, {photos}")
 
 
 @the_gallery.command()
@@ -466,10 +479,10 @@ def import_(file: str, replace: bool, gallery: str | None) -> None:
 @click.option("--max-count", type=click.IntRange(0), metavar="N", help="Keep so many of each, the latest.")
 @gallery_option
 def expire(max_age: float, max_count: int | None, gallery: str | None) -> None:
-    """Delete unknown faces and closed visits, for real, by their age and number. Ignored groups stay."""
+    """Delete unknown faces and visits that are over, for real, by age and number. Ignored groups stay."""
     with _opened(gallery) as opened:
         gone = opened.expire(max_age * DAY, max_count)
-    click.echo(f"{_count(gone.unknowns, 'unknown face')} and {_count(gone.visits, 'visit')} deleted")
+    click.echo(f"{counted(gone.unknowns, 'unknown face')} and {counted(gone.visits, 'visit')} deleted")
 
 
 @contextmanager
@@ -498,27 +511,3 @@ def _named(file: str) -> Iterator[None]:
         yield
     except FrameError as error:
         raise FrameError(f"{escaped(file)}: {error}") from error
-
-
-def _pictures(names: tuple[str, ...]) -> Iterator[tuple[str, FrameError | None]]:
-    """The files, folders standing for the pictures below them; or why there is none."""
-    from .people import pictures
-
-    for name in names:
-        if not os.path.isdir(name):  # noqa: PTH112 - unlike Path.is_dir it never raises
-            yield name, None
-            continue
-        unlisted: list[tuple[str, FrameError]] = []
-
-        def problem(path: str, why: str, unlisted: list[tuple[str, FrameError]] = unlisted) -> None:
-            unlisted.append((path, FrameUnreadable(why)))
-
-        found = pictures(Path(name), problem)
-        yield from ((str(path), None) for path in found)
-        yield from unlisted
-        if not found and not unlisted:
-            yield name, FrameNotFound("no picture in this folder")
-
-
-def _count(number: int, what: str, many: str = "") -> str:
-    return f"{number} {what if number == 1 else many or what + 's'}"

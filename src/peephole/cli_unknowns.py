@@ -11,19 +11,30 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .cli_options import gallery_option, json_option, save_picture, stored_by_option
+from .cli_options import (
+    chosen_gallery,
+    gallery_option,
+    in_process_option,
+    json_option,
+    open_looking,
+    save_picture,
+    stored_by_option,
+)
 from .errors import PhotoRefused, UsageError
+from .words import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from PIL import Image
 
+    from .frame import Pixels
     from .gallery import Gallery, Group, Unknown
     from .match import People, Rule
     from .recognizers import Recognizer
 
 MOST_GROUPS, MOST_FACES = 40, 8
 """Of a contact sheet."""
-NONE = "no unknown faces"
 
 
 class GroupName(click.ParamType[int]):
@@ -48,8 +59,11 @@ class GroupName(click.ParamType[int]):
     help="Also draw a contact sheet: a row a group, the clearest faces first.",
 )
 @json_option
+@in_process_option
 @click.pass_context
-def unknowns(ctx: click.Context, gallery: str | None, ignored: bool, sheet: str | None, as_json: bool) -> None:
+def unknowns(
+    ctx: click.Context, gallery: str | None, ignored: bool, sheet: str | None, as_json: bool, in_process: bool
+) -> None:
     """List the faces that nobody has a name for, in groups of those that look alike."""
     from .gallery import Gallery
 
@@ -59,24 +73,25 @@ def unknowns(ctx: click.Context, gallery: str | None, ignored: bool, sheet: str 
         return
     with Gallery.open(gallery, create=False) as opened:
         groups = opened.groups(ignored=ignored)
-        for line in [json.dumps(_plain(group)) for group in groups] if as_json else _table(groups):
+        nobody = "no group is ignored" if ignored else "no unknown faces"
+        for line in [json.dumps(_plain(group)) for group in groups] if as_json else _table(groups) or [nobody]:
             click.echo(line)
         if sheet:
-            save_picture(contact_sheet(opened, groups), Path(sheet), "contact sheet")
+            looking, _ = open_looking({"in_process": in_process}, embed=False, keep=False)
+            with looking:
+                save_picture(contact_sheet(opened, groups, looking.portrait), Path(sheet), "contact sheet")
 
 
 @unknowns.command()
 @click.argument("group", type=GroupName())
 @click.option("--yes", is_flag=True, help="Don't ask.")
 @gallery_option
-@click.pass_context
-def forget(ctx: click.Context, group: int, yes: bool, gallery: str | None) -> None:
+def forget(group: int, yes: bool, gallery: str | None) -> None:
     """Delete a group's faces for real; who looks like them will be kept again as somebody new."""
     from .gallery import Gallery
 
-    above = ctx.parent.params["gallery"] if ctx.parent else None
-    with Gallery.open(gallery or above, create=False) as opened:
-        what = f"group-{group} and its {_count(len(opened.unknowns(group)), 'face')}"
+    with Gallery.open(chosen_gallery(gallery), create=False) as opened:
+        what = f"group-{group} and its {counted(len(opened.unknowns(group)), 'face')}"
         if not yes:
             click.confirm(f"Delete {what}, for good?", abort=True, err=True)
         opened.forget_group(group)
@@ -119,8 +134,8 @@ def name_group(group: int, name: str, force: bool, recognizer: str, gallery: str
         new = name not in {person.name for person in opened.people()}
         opened.name_group(group, name, [faces[index].id for index in chosen.photos])
         click.echo(
-            f"{escaped(name)}: {'new, ' * new}{_count(len(chosen.photos), 'photo')} enrolled from the "
-            f"{_count(len(faces), 'face')} of group-{group}"
+            f"{escaped(name)}: {'new, ' * new}{counted(len(chosen.photos), 'photo')} enrolled from the "
+            f"{counted(len(faces), 'face')} of group-{group}"
         )
         for index, why in chosen.left_out:
             click.echo(f"left out: {escaped(faces[index].source)}, {_when(faces[index].time)}: {why}")
@@ -128,17 +143,16 @@ def name_group(group: int, name: str, force: bool, recognizer: str, gallery: str
             click.echo(line)
 
 
-def contact_sheet(gallery: Gallery, groups: list[Group]) -> Image.Image:
-    """A row a group, its clearest faces first."""
+def contact_sheet(gallery: Gallery, groups: list[Group], portrait: Callable[[Unknown], Pixels]) -> Image.Image:
+    """A row a group, its clearest faces first, each as the portrait that is made of it."""
     from . import sheets
-    from .enrolment import portrait
     from .remember import worth
 
     rows: list[sheets.Row] = []
     for group in groups[:MOST_GROUPS]:
         best = sorted(gallery.unknowns(group.id), key=lambda face: -worth(face.quality))
         tiles = [(portrait(face), f"{_when(face.time)[5:]} {face.camera}") for face in best[:MOST_FACES]]
-        title = f"{group.name}: {_count(group.faces, 'face')}, {_span(group)}"
+        title = f"{group.name}: {counted(group.faces, 'face')}, {_span(group)}"
         rows.append((f"{title}, {_cameras(group)}", tiles))
     rows += [(group.name, ()) for group in groups[MOST_GROUPS:]]
     return sheets.contact_sheet(rows, columns=MOST_FACES, most_rows=MOST_GROUPS)
@@ -183,7 +197,7 @@ def _table(groups: list[Group]) -> list[str]:
     from .report import Table
 
     if not groups:
-        return [NONE]
+        return []
     table = Table([("group", -10), ("faces", 5), ("first", -16), ("last", -16), ("cameras", -20)])
     rows = [(group.name, str(group.faces), _when(group.first), _when(group.last), _cameras(group)) for group in groups]
     return [table.header(), *(table.row(row) for row in rows)]
@@ -212,7 +226,3 @@ def _when(seconds: float) -> str:
 def _span(group: Group) -> str:
     first, last = _when(group.first), _when(group.last)
     return first if first == last else f"{first} to {last}"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

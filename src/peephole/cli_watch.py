@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .cli_options import gallery_option, look_options, recognizer_option, worker_options
+from .cli_options import gallery_option, look_options, recognizer_option, timing_options, worker_options
 
 if TYPE_CHECKING:
     from .service import Service, Sink
+
+
+log = logging.getLogger(__name__)
 
 
 @click.command()
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 @look_options
 @recognizer_option
 @worker_options
+@timing_options
 @gallery_option
 @click.option(
     "--camera",
@@ -79,7 +83,7 @@ def watch(folder: str, jsonl: bool, on_visit: str | None, delete: bool, **option
 
     Ends on Ctrl-C and SIGTERM, after the frame at hand; what still waits is taken up by the next start.
     """
-    from .cli_options import LOOK, open_looking
+    from .cli_options import LOOK, open_looking, open_observers
     from .gallery import Gallery
     from .memory import parse_size
     from .service import Service
@@ -92,7 +96,12 @@ def watch(folder: str, jsonl: bool, on_visit: str | None, delete: bool, **option
     if on_visit is not None:
         sinks.append(Command(on_visit))
     looking, look = open_looking({name: options.get(name) for name in LOOK}, embed=True, keep=options["remember"])
-    with _warnings_on_stderr(), Gallery.open(options["gallery"]) as gallery, looking:
+    with (
+        _warnings_on_stderr(),
+        looking,
+        open_observers(options, log.warning) as observers,
+        Gallery.open(options["gallery"]) as gallery,
+    ):
         if not any(person.photos for person in gallery.people()):
             click.echo("peephole: nobody is enrolled yet: everybody is unknown; see peephole enroll", err=True)
         sinks.append(Visitors(gallery.path))
@@ -110,6 +119,7 @@ def watch(folder: str, jsonl: bool, on_visit: str | None, delete: bool, **option
             most_bytes=parse_size(options["most_bytes"]),
             full=options["full"],
             keep_unknown=options["remember"],
+            observers=observers,
         )
         with _stopped_by_signals(service):
             service.run()

@@ -6,6 +6,7 @@ import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,14 +15,15 @@ from PIL import Image
 from .align import cut_chips, matched, squares
 from .errors import FrameError, GalleryDamaged, PhotoRefused
 from .faces import Face, Faces
-from .frame import Frame, Pixels, Snapshot, Source, decode, open_source
+from .frame import Frame, Pixels, Snapshot, Source, decode
 from .gallery import Gallery, Photo, StoredFace, checked_name
 from .geometry import Transform, round_boxes
+from .looking import Looking
 from .match import People, Rule, compare, match
 from .people import subject
-from .pipeline import Pipeline, Scale
+from .pipeline import How, Pipeline
 from .quality import BLURRED, FLAT, SMALLEST, TURNED, Quality, reason
-from .recognizers import Recognizer
+from .recognizers import Embeddings
 from .standing import DUPLICATE
 
 AROUND = 2.5
@@ -58,14 +60,13 @@ class Enrolment:
 
 
 def enroll(
-    pipeline: Pipeline,
+    looking: Looking,
     gallery: Gallery,
     name: str,
-    source: Source | Frame | Snapshot,
+    source: Source | Frame,
     *,
     force: bool = False,
-    scale: Scale = Scale(),  # noqa: B008 - immutable
-    min_confidence: float | None = None,
+    **how: Unpack[How],
 ) -> Enrolment:
     """Enrol one photo of a person, who is made with the first one.
 
@@ -74,12 +75,12 @@ def enroll(
     before.
 
     Args:
-        pipeline: whose detector and recognizer look at the photo.
+        looking: looks at the photo.
         gallery: where to.
         name: whose photo it is.
         source: see `frame.read`.
         force: take a face that is unclear or like somebody else's all the same; then it is weak.
-        scale, min_confidence: see `Pipeline.analyse`.
+        how: see `Pipeline.analyse`.
 
     Raises:
         PhotoRefused: it shows no face, several, an unclear one or somebody else's; nothing was stored.
@@ -88,34 +89,19 @@ def enroll(
         FrameError, ModelError, GalleryError: see `peephole.errors`; nothing was stored.
     """
     name = checked_name(name)
-    opened = open_source(source)
-    frame, faces = look(pipeline, opened, scale=scale, min_confidence=min_confidence)
-    face = faces[_only(faces)]
-    sha256 = digest(opened)
-    recognizer = pipeline.recognizer
+    analysis = looking.analyse(source, **how, embed=True)
+    face = analysis.faces[_only(analysis.faces)]
+    photo = looking.photo(source, analysis, face)
+    recognizer = looking.recognizer
     known, rule = gallery.known(recognizer.model_id), gallery.rule(recognizer.model_id) or recognizer.rule
-    again = name in known.persons and any(photo.sha256 == sha256 for photo in gallery.photos(name))
+    again = gallery.has_photo(name, photo.sha256)
     if face.quality is None or face.embedding is None:
         raise ValueError("a face without quality and embedding cannot be enrolled")
     refusals, weak = judge(name, face.embedding, face.quality, known, rule, again=again)
     if refusals and not force:
         raise PhotoRefused("; ".join(refusals))
-    photo = photo_of(frame, face, sha256=sha256)
     number = gallery.add_photo(name, photo, {recognizer.model_id: face.embedding})
     return Enrolment(name, photo.source, number, again, (*refusals, *weak), face.quality)
-
-
-def look(
-    pipeline: Pipeline,
-    source: Snapshot | Frame,
-    *,
-    scale: Scale = Scale(),  # noqa: B008 - immutable
-    min_confidence: float | None = None,
-) -> tuple[Frame, Faces]:
-    """The frame and its faces, with embeddings and qualities; see `Pipeline.analyse`."""
-    frames: list[Frame] = []
-    analysis = pipeline.analyse(source, scale=scale, min_confidence=min_confidence, embed=True, keep=frames.append)
-    return frames.pop(), analysis.faces
 
 
 def digest(source: Snapshot | Frame) -> str:
@@ -227,15 +213,22 @@ def photo_of(frame: Frame, face: Face, *, sha256: str | None = None) -> Photo:
     )
 
 
-def chip_of(stored: StoredFace, pipeline: Pipeline) -> Pixels:
-    """A stored face as the pipeline's recognizer takes it, (side, side, 3) uint8 RGB: for `gallery.reembed`.
+def vectors_of(stored: Sequence[StoredFace], pipeline: Pipeline) -> Embeddings:
+    """Stored faces, n of them, as the pipeline's recognizer sees them: (n, d).
 
-    By its stored landmarks where they will do; otherwise by dlib's, found on the crop.
+    Each by its stored landmarks where they will do; otherwise by dlib's, found on the crop.
 
     Raises:
-        GalleryDamaged: its crop is no picture.
+        GalleryDamaged: a crop is no picture.
     """
-    recognizer: Recognizer = pipeline.recognizer
+    side = pipeline.recognizer.side
+    chips = [_chip(each, pipeline) for each in stored]
+    return pipeline.recognizer.embed(np.stack(chips) if chips else np.zeros((0, side, side, 3), np.uint8))
+
+
+def _chip(stored: StoredFace, pipeline: Pipeline) -> Pixels:
+    """A stored face as the recognizer takes it, (side, side, 3) uint8 RGB."""
+    recognizer = pipeline.recognizer
     frame = _decoded(stored)
     kind, landmarks = stored.landmark_kind, stored.landmarks
     faces = Faces(np.array([stored.box]), np.ones(1), None if landmarks is None else landmarks[None])

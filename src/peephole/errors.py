@@ -8,7 +8,7 @@
     │   ├── FrameEmpty        no bytes at all
     │   ├── FrameNotAPicture  bytes in no picture format that is read here
     │   ├── FrameCorrupt      a picture that is cut off or damaged
-    │   ├── FrameTooLarge     more pixels than the limit, refused before any is decoded
+    │   ├── FrameTooLarge     more pixels than the limit, or more beside them; refused before any is decoded
     │   ├── BudgetTooSmall    not even the coarsest plan fits into the memory budget
     │   ├── OutOfMemory       no memory for its pixels, or for looking at them at this scale
     │   ├── FrameDropped      left out of a full queue in favour of later ones
@@ -34,10 +34,11 @@
     │   ├── NameRefused       a name that nobody can have, or that somebody has already
     │   ├── PhotoRefused      a photo that shows no face, several, an unclear one, or somebody else's
     │   └── NotInGallery      no such person, photo, face or group
-    └── SpoolError            the queue of frames cannot be used
-        ├── SpoolDamaged      its file is no queue, or damaged
-        ├── SpoolFull         no room in it, or on its disk; nothing was accepted or changed
-        └── SpoolBusy         another process works through it
+    ├── SpoolError            the queue of frames cannot be used
+    │   ├── SpoolDamaged      its file is no queue, or damaged
+    │   ├── SpoolFull         no room in it, or on its disk; nothing was accepted or changed
+    │   └── SpoolBusy         another process works through it
+    └── TimingsError          a timing log, or the history of timings, cannot be read or written
 
 Errors of the libraries underneath are translated once, where they are called, and kept as ``__cause__``.
 """
@@ -99,7 +100,7 @@ class FrameCorrupt(FrameError):
 
 
 class FrameTooLarge(FrameError):
-    """The header claims more pixels than the limit."""
+    """The header claims more pixels than the limit, or more beside them than any picture needs."""
 
     kind = "too-large"
 
@@ -300,6 +301,12 @@ class SpoolBusy(SpoolError):
     """Another process works through it."""
 
     kind = "spool-busy"
+
+
+class TimingsError(PeepholeError):
+    """A timing log, or the history of timings, cannot be read or written."""
+
+    kind = "timings"
 
 
 @contextmanager

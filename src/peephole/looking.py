@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Protocol, Self
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol, Self, Unpack
 
 from .faces import Face
-from .frame import Frame, Snapshot, load, snapshot
-from .match import People, Rule
-from .pipeline import Analysis, Identified, Pipeline, Scale
+from .frame import Frame, Pixels, Snapshot, Source, load, open_source, snapshot
+from .pipeline import Analysis, Asked, Identified, Pipeline
 from .timings import StageClock
 
 if TYPE_CHECKING:
-    from .gallery import Photo
-
-Encoded = str | os.PathLike[str] | bytes
-"""A picture: a file's name, or its bytes."""
+    from .gallery import Photo, StoredFace
+    from .recognizers import Embeddings
 
 
 class Looking(Protocol):
@@ -28,21 +26,16 @@ class Looking(Protocol):
 
     def analyse(
         self,
-        source: Encoded,
+        source: Source | Frame,
         *,
         name: str | None = None,
-        scale: Scale = Scale(),  # noqa: B008 - immutable
-        min_confidence: float | None = None,
-        embed: bool = False,
-        people: People | None = None,
-        threshold: float | None = None,
-        rule: Rule | None = None,
         clock: StageClock | None = None,
+        **asked: Unpack[Asked],
     ) -> Analysis:
         """Look at one frame; see `Pipeline.analyse`. ``name`` is what it is called, by default the file's."""
         ...
 
-    def draw(self, source: Encoded, analysis: Analysis, target: str | os.PathLike[str]) -> str | None:
+    def draw(self, source: Source | Frame, analysis: Analysis, target: str | os.PathLike[str]) -> str | None:
         """Draw an analysis on a copy of its frame, a JPEG; the reason why it cannot be written, or None.
 
         Raises:
@@ -50,11 +43,27 @@ class Looking(Protocol):
         """
         ...
 
-    def photo(self, source: Encoded, analysis: Analysis, face: Face) -> Photo:
-        """A face of an analysis as a gallery keeps it, cut out of its frame.
+    def photo(self, source: Source | Frame, analysis: Analysis, face: Face) -> Photo:
+        """A face of an analysis as a gallery keeps it, cut out of its frame; see `enrolment.photo_of`.
 
         Raises:
             FrameError: the frame cannot be decoded any more.
+        """
+        ...
+
+    def vectors(self, stored: Sequence[StoredFace]) -> Embeddings:
+        """A gallery's faces, n of them, by the recognizer: (n, d).
+
+        Raises:
+            GalleryDamaged: a crop is no picture.
+        """
+        ...
+
+    def portrait(self, stored: StoredFace) -> Pixels:
+        """A gallery's face for people to look at; see `enrolment.portrait`.
+
+        Raises:
+            GalleryDamaged: its crop is no picture.
         """
         ...
 
@@ -64,12 +73,12 @@ class Looking(Protocol):
 
 
 class InProcess:
-    """Looks at frames in this process, and keeps the last one for whoever draws on it."""
+    """Looks at frames in this process, and keeps the last one for whoever draws on it or cuts faces out."""
 
     def __init__(self, pipeline: Pipeline, *, keep: bool = True) -> None:
         """Look with a pipeline; without ``keep`` a frame that is to be drawn on is decoded again."""
         self._pipeline, self._keep = pipeline, keep
-        self._last: tuple[Analysis, Frame] | None = None
+        self._last: tuple[Analysis, Snapshot | Frame, Frame] | None = None
 
     @property
     def recognizer(self) -> Identified:
@@ -78,16 +87,11 @@ class InProcess:
 
     def analyse(
         self,
-        source: Encoded,
+        source: Source | Frame,
         *,
         name: str | None = None,
-        scale: Scale = Scale(),  # noqa: B008 - immutable
-        min_confidence: float | None = None,
-        embed: bool = False,
-        people: People | None = None,
-        threshold: float | None = None,
-        rule: Rule | None = None,
         clock: StageClock | None = None,
+        **asked: Unpack[Asked],
     ) -> Analysis:
         """See `Looking`."""
         self._last = None  # the next frame needs its room
@@ -95,37 +99,44 @@ class InProcess:
         with clock.stage("decode"):
             opened = _opened(source, name)
         frames: list[Frame] = []
-        analysis = self._pipeline.analyse(
-            opened,
-            scale=scale,
-            min_confidence=min_confidence,
-            embed=embed,
-            people=people,
-            threshold=threshold,
-            rule=rule,
-            clock=clock,
-            keep=frames.append if self._keep else None,
-        )
+        keep = frames.append if self._keep else None
+        analysis = self._pipeline.analyse(opened, **asked, clock=clock, keep=keep)
         if frames:
-            self._last = analysis, frames[0]
+            self._last = analysis, opened, frames[0]
         return analysis
 
-    def draw(self, source: Encoded, analysis: Analysis, target: str | os.PathLike[str]) -> str | None:
+    def draw(self, source: Source | Frame, analysis: Analysis, target: str | os.PathLike[str]) -> str | None:
         """See `Looking`."""
         from .draw import write
 
-        return write(self._frame(source, analysis), analysis.faces, target)
+        _, frame = self._frame(source, analysis)
+        return write(frame, analysis.faces, target)
 
-    def photo(self, source: Encoded, analysis: Analysis, face: Face) -> Photo:
+    def photo(self, source: Source | Frame, analysis: Analysis, face: Face) -> Photo:
         """See `Looking`."""
-        from .enrolment import photo_of
+        from .enrolment import digest, photo_of
 
-        return photo_of(self._frame(source, analysis), face)
+        opened, frame = self._frame(source, analysis)
+        return photo_of(frame, face, sha256=digest(opened))
 
-    def _frame(self, source: Encoded, analysis: Analysis) -> Frame:
+    def vectors(self, stored: Sequence[StoredFace]) -> Embeddings:
+        """See `Looking`."""
+        from .enrolment import vectors_of
+
+        return vectors_of(stored, self._pipeline)
+
+    def portrait(self, stored: StoredFace) -> Pixels:
+        """See `Looking`."""
+        from .enrolment import portrait
+
+        return portrait(stored)
+
+    def _frame(self, source: Source | Frame, analysis: Analysis) -> tuple[Snapshot | Frame, Frame]:
+        """What an analysis is of: as it was given, and decoded as it was then."""
         if self._last and self._last[0].source == analysis.source:
-            return self._last[1]
-        return _opened(source, analysis.source).decode(analysis.plan.reduction)
+            return self._last[1:]
+        opened = _opened(source, analysis.source)
+        return opened, opened.decode(analysis.plan.reduction) if isinstance(opened, Snapshot) else opened
 
     def __enter__(self) -> Self:
         return self
@@ -134,7 +145,9 @@ class InProcess:
         self._last = None
 
 
-def _opened(source: Encoded, name: str | None) -> Snapshot:
+def _opened(source: Source | Frame, name: str | None) -> Snapshot | Frame:
     if isinstance(source, bytes):
         return snapshot(source, name or "bytes")
-    return snapshot(load(source), name or os.fspath(source))
+    if isinstance(source, (str, os.PathLike)):
+        return snapshot(load(source), name or os.fspath(source))
+    return open_source(source)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import FrameError, PeopleError
+from .errors import FrameError, FrameNotFound, FrameUnreadable, PeopleError
 from .faces import RESERVED, Faces
 from .frame import SUFFIXES
 from .gallery import Gallery
@@ -42,6 +42,28 @@ def pictures(folder: Path, problem: Problem | None = None) -> list[Path]:
         paths = [Path(inside, name) for name in files if not name.startswith(".")]
         found += [path for path in paths if path.suffix.lower() in SUFFIXES and _readable(path)]
     return sorted(found)
+
+
+def listed(name: str, left_out: Callable[[Path], bool] | None = None) -> Iterator[tuple[str, FrameError | None]]:
+    """What somebody named: a file, or a folder, which stands for its `pictures`.
+
+    Args:
+        name: of either; it need not be there.
+        left_out: which of a folder's pictures are not meant.
+
+    Yields:
+        Paths, each with the reason why it cannot be looked at, if that is known by now.
+    """
+    if not os.path.isdir(name):  # noqa: PTH112 - unlike Path.is_dir it never raises
+        yield name, None
+        return
+    unlisted: list[tuple[str, FrameError]] = []
+    inside = pictures(Path(name), lambda path, why: unlisted.append((path, FrameUnreadable(why))))
+    meant = [path for path in inside if not (left_out and left_out(path))]
+    yield from ((str(path), None) for path in meant)
+    yield from unlisted
+    if not meant and not unlisted:
+        yield name, FrameNotFound("no picture in this folder")
 
 
 def _readable(path: Path) -> bool:

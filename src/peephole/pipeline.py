@@ -5,10 +5,9 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypedDict, TypeVar, cast
 
 import numpy as np
 
@@ -25,7 +24,9 @@ from .models.session import Runtime
 from .planner import Plan, Size
 from .quality import assess, eyes, reason
 from .recognizers import Recognizer, open_recognizer
-from .timings import StageClock
+from .timings import Environment, StageClock, here
+
+M = TypeVar("M")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +75,13 @@ class Analysis:
         faces: in native pixels.
         plan: how the frame was looked at.
         memory: what was allowed, predicted and measured.
-        timings_ms: milliseconds by stage, in their order.
+        timings_ms: milliseconds by stage, in their order; see `timings.StageClock`.
         models: SHA-256 of every model file that took part, by name.
         retried: what became of a first attempt, where this is the second one; see `worker.host`.
+        recognizer: the name of the one that took part, "" where none did.
+        environment: of the process that looked at it.
+        fingerprint: of the picture; see `frame.Snapshot.fingerprint`.
+        cpu_ms: milliseconds of processor time by stage.
     """
 
     source: str
@@ -88,6 +93,10 @@ class Analysis:
     timings_ms: dict[str, float]
     models: dict[str, str]
     retried: Retry | None = None
+    recognizer: str = ""
+    environment: Environment = field(default_factory=Environment)
+    fingerprint: str = ""
+    cpu_ms: dict[str, float] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.faces)
@@ -126,6 +135,22 @@ class Scale:
         whole("upsample", self.upsample)
         if self.min_face is not None and not isinstance(self.min_face, Real):
             raise UsageError(f"min_face must be a number of native pixels, not {self.min_face!r}")
+
+
+class How(TypedDict, total=False):
+    """How a frame is looked at: what of `Pipeline.analyse`'s arguments the user's options choose."""
+
+    scale: Scale
+    min_confidence: float | None
+
+
+class Asked(How, total=False):
+    """What `Pipeline.analyse` can be asked of a frame, for whoever passes that on or has it answered elsewhere."""
+
+    embed: bool
+    people: People | None
+    threshold: float | None
+    rule: Rule | None
 
 
 def whole(name: str, value: object) -> None:
@@ -175,8 +200,12 @@ def check_people(people: People, recognizer: Identified) -> None:
         )
 
 
-RECOGNIZING = 4_000_000
-"""Bytes that a recognizer's first call leaves taken, beside what the detector's buffers leave free."""
+LEFT_BEHIND = 4_000_000
+"""Bytes that aligning and embedding a first frame's faces leave taken, outside of the networks' buffers: 2 to 3 MB.
+
+They are there while the next frame's faces are looked for, which is when a process is largest; so they belong to the
+floor. A recognizer's `buffers` do not: they lie in the arena from which the detector has its own.
+"""
 PROFILES = {"modern": ("yunet", "sface"), "classic": ("mmod", "resnet")}
 """Detector and recognizer that go together; the first is the default. Figures of both: docs/accuracy.md."""
 DEFAULT_PROFILE = next(iter(PROFILES))
@@ -235,29 +264,28 @@ class Pipeline:
     @functools.cached_property
     def detector(self) -> Detector:
         """The detector, loaded on first use."""
-        chosen = self._detector
-        with self._loading():
-            return open_detector(chosen, self._runtime) if isinstance(chosen, str) else chosen
+        chosen, runtime = self._detector, self._runtime
+        return self._load(open_detector, chosen, runtime) if isinstance(chosen, str) else self._load(_given, chosen)
 
     @functools.cached_property
     def landmarker(self) -> Landmarker:
         """The landmarker, loaded on first use."""
-        with self._loading():
-            return Landmarker()
+        return self._load(Landmarker)
 
     @functools.cached_property
     def recognizer(self) -> Recognizer:
         """The recognizer, loaded on first use."""
-        chosen = self._recognizer
-        with self._loading(RECOGNIZING):
-            return open_recognizer(chosen, self._runtime) if isinstance(chosen, str) else chosen
+        chosen, runtime = self._recognizer, self._runtime
+        found = self._load(open_recognizer, chosen, runtime) if isinstance(chosen, str) else self._load(_given, chosen)
+        self.floor += LEFT_BEHIND
+        return found
 
-    @contextmanager
-    def _loading(self, working: int = 0) -> Iterator[None]:
-        """Add what a model takes to the floor: what the process has before it looks at a frame."""
+    def _load(self, opener: Callable[..., M], *arguments: object) -> M:
+        """A model; what it takes is added to the floor: what the process has before it looks at a frame."""
         before = current_rss() if self.floor else 0
-        yield
-        self.floor += max(current_rss() - before, 0) + working
+        model = opener(*arguments)
+        self.floor += max(current_rss() - before, 0)
+        return model
 
     def plan(
         self, frame: Size, scale: Scale = Scale(), *, reducible: bool = False, encoded: int = 0, decoder: int = 0
@@ -342,6 +370,7 @@ class Pipeline:
 
         with clock.stage("decode"):
             opened = open_source(source)
+            fingerprint = opened.fingerprint() if isinstance(opened, Snapshot) else ""
         with clock.stage("plan"):
             if isinstance(opened, Snapshot):
                 planned = self.plan(
@@ -362,9 +391,11 @@ class Pipeline:
         self._kept = max(self._kept, planner.buffers(detector.profile, planned, planned.tiling))
         with clock.stage("detect"):
             least = detector.profile.default_confidence if min_confidence is None else min_confidence
-            candidates = list(detector.scan(frame.pixels, planned, least))
+            candidates = list(detector.scan(frame.pixels, planned, least, clock))
         with clock.stage("map"):  # the one place where coordinates become native
-            faces = _native(candidates, detector)
+            faces = _native(candidates)
+        with clock.stage("detect"), clock.stage("suppress"):
+            faces = _suppressed(faces, detector)
 
         if embed:
             with clock.stage("align"):
@@ -385,16 +416,40 @@ class Pipeline:
 
         memory = Memory(self.budget.bytes, self.floor + math.ceil(planned.bytes), peak_rss())
         width, height = frame.native_size
-        return Analysis(frame.source, width, height, faces, planned, memory, clock.rounded(), models)
+        return Analysis(
+            frame.source,
+            width,
+            height,
+            faces,
+            planned,
+            memory,
+            clock.rounded(),
+            models,
+            recognizer=recognizer.name if embed else "",
+            environment=here(self._runtime.name, self._runtime.precision, self._runtime.threads),
+            fingerprint=fingerprint,
+            cpu_ms=clock.rounded_processor(),
+        )
 
 
-def _native(candidates: list[Candidates], detector: Detector) -> Faces:
-    """What was found on all levels, in native pixels, one box a face; landmarks where the detector finds them."""
+def _given(model: M) -> M:
+    """What opens a model that is given ready made."""
+    return model
+
+
+def _native(candidates: list[Candidates]) -> Faces:
+    """What was found on all levels, in native pixels; landmarks where the detector finds them."""
     boxes = np.concatenate([level.to_native.boxes(boxes) for level, boxes, _, _ in candidates])
     confidence = np.concatenate([each.confidence for each in candidates])
     points = [each.level.to_native.points(each.landmarks) for each in candidates if each.landmarks is not None]
-    kept = suppress(boxes, confidence, detector.nms_overlap, detector.nms_covered)
-    return Faces(boxes[kept], confidence[kept], np.concatenate(points)[kept] if points else None)
+    return Faces(boxes, confidence, np.concatenate(points) if points else None)
+
+
+def _suppressed(faces: Faces, detector: Detector) -> Faces:
+    """One box a face, the most confident first; boxes, confidence and landmarks are all that there is yet."""
+    kept = suppress(faces.boxes, faces.confidence, detector.nms_overlap, detector.nms_covered)
+    landmarks = None if faces.landmarks is None else faces.landmarks[kept]
+    return Faces(faces.boxes[kept], faces.confidence[kept], landmarks)
 
 
 def decide(faces: Faces, people: People, rule: Rule, threshold: float | None = None) -> Faces:

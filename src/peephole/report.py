@@ -10,6 +10,7 @@ from .faces import Face
 from .geometry import round_boxes
 from .pipeline import Analysis, Pipeline
 from .planner import Plan
+from .timings.record import total
 
 GAP = "  "
 NOBODY = "nobody there"
@@ -65,11 +66,11 @@ class FaceTable:
     def rows(self, analysis: Analysis) -> list[str]:
         """One row a face, or one that says that nobody is there."""
         start = [analysis.source, f"{analysis.width}x{analysis.height}"]
-        total = f"{sum(analysis.timings_ms.values()):.0f}"
+        took = f"{total(analysis.timings_ms):.0f}"
         if not len(analysis):
             row = [*start, NOBODY]
-            return [self._table.row([*row, *[""] * (self._behind - len(row)), total])]
-        return [self._table.row([*start, *_cells(face), total]) for face in analysis]
+            return [self._table.row([*row, *[""] * (self._behind - len(row)), took])]
+        return [self._table.row([*start, *_cells(face), took]) for face in analysis]
 
     def failure(self, source: str, error: FrameError) -> str:
         """The row of a frame that could not be looked at."""

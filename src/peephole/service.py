@@ -8,6 +8,7 @@ fails holds up nobody else.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -38,6 +39,9 @@ from .people import Known
 from .pipeline import Analysis, Scale
 from .remember import remember
 from .spool import MOST_BYTES, MOST_FRAMES, Claimed, Message, Spool, result
+from .timings.clock import StageClock
+from .timings.observe import Observers
+from .timings.record import Record
 from .visits import GAP, Event, Sighting, Visit, Visits, weight
 from .worker.values import Arrays, pack, unpack
 
@@ -83,7 +87,8 @@ class Sink(Protocol):
         All calls come from one thread, the first one too.
 
         Raises:
-            PeepholeError: not now; the same message will come again, and none before it.
+            PeepholeError: not now; the same message will come again, and none before it. So it is with an `OSError`
+                that says that a disk is full; any other ends the service.
         """
         ...
 
@@ -110,6 +115,7 @@ class Service:
         most_bytes: int = MOST_BYTES,
         full: Literal["refuse", "drop-oldest"] = "refuse",
         keep_unknown: bool = False,
+        observers: Observers | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Start nothing yet.
@@ -123,6 +129,7 @@ class Service:
             gap: seconds without a face after which a visit is over.
             most_frames, most_bytes, full: the queue's bounds and what happens beyond them; see `Spool`.
             keep_unknown: faces that nobody knows are kept in the gallery; see `remember.remember`.
+            observers: are told of each frame's timings once its result is recorded; the caller closes them.
             clock: the time, UTC seconds.
         """
         self._path, self._looking, self._gallery = path, looking, gallery
@@ -130,6 +137,7 @@ class Service:
         self._scale, self._min_confidence, self._gap = scale, min_confidence, gap
         self._bounds: dict[str, Any] = {"most_frames": most_frames, "most_bytes": most_bytes, "full": full}
         self._keep_unknown, self._clock = keep_unknown, clock
+        self._observers = observers or Observers()
         self._known = Known()
         self._last: tuple[People, Rule] | None = None
         # Not an Event: its lock is not for signal handlers, and putting something here is.
@@ -199,6 +207,7 @@ class Service:
                 return
             self._tick(spool)
             spool.tidy()
+            self._observers.flush()
         except SpoolFull as error:
             self._pause(error)
         else:
@@ -207,8 +216,11 @@ class Service:
     def _work(self, spool: Spool, claimed: Claimed) -> None:
         arrival, before = claimed.arrival, self._visits.open
         events = list(self._visits.tick(arrival.arrived))
+        clock = StageClock()
+        clock.waited("queue", self._clock() - arrival.arrived)
+        seen: Analysis | FrameError
         try:
-            analysis = self._look(claimed)
+            seen = analysis = self._look(claimed, clock)
         except WorkerNotStarted as error:  # no frame's doing
             self._visits.open = before
             spool.give_back(claimed.number)
@@ -216,18 +228,34 @@ class Service:
             return
         except FrameError as error:
             log.info("%s: %s", arrival.name, error)
-            message = result(claimed, error=error)
+            seen, message = error, result(claimed, error=error)
         else:
             message = result(claimed, analysis.to_dict())
             events += self._visits.update(_sightings(claimed, analysis), arrival.arrived)
         messages = [message, *map(_message, events)]
-        self._record(lambda: spool.answer(claimed.number, messages, self._state(before)), before)
 
-    def _look(self, claimed: Claimed) -> Analysis:
+        def answer() -> None:
+            with clock.stage("record"):
+                spool.answer(claimed.number, messages, self._state(before))
+
+        self._record(answer, before)
+        self._observed(claimed, seen, clock)
+
+    def _observed(self, claimed: Claimed, seen: Analysis | FrameError, clock: StageClock) -> None:
+        """Tell of a frame's timings; its result is recorded already."""
+        if self._observers:
+            frame = f"{claimed.arrival.camera}/{claimed.number}"
+            if isinstance(seen, FrameError):
+                self._observers.frame(Record.failed(claimed.arrival.name, seen, clock, frame=frame))
+            else:
+                self._observers.frame(Record.of(seen, frame=frame, clock=clock))
+
+    def _look(self, claimed: Claimed, clock: StageClock) -> Analysis:
         if claimed.claims > MOST_CLAIMS:
             raise FrameAbandoned(f"the program ended {MOST_CLAIMS} times while it looked at this frame")
         arrival = claimed.arrival
-        people, rule = self._people()
+        with clock.stage("people"):
+            people, rule = self._people()
         self._visits.people, self._visits.rule = people, rule
         analysis = self._looking.analyse(
             arrival.data,
@@ -236,6 +264,7 @@ class Service:
             min_confidence=self._min_confidence,
             people=people,
             rule=rule,
+            clock=clock,
         )
         faces = analysis.faces
         for numbers in (faces.boxes, faces.confidence, faces.landmarks, faces.embeddings):
@@ -245,7 +274,8 @@ class Service:
             cut = partial(self._looking.photo, arrival.data, analysis)
             time, camera = arrival.arrived, arrival.camera
             try:
-                remember(self._gallery, cut, analysis, self._looking.recognizer, camera=camera, time=time)
+                with clock.stage("remember"):
+                    remember(self._gallery, cut, analysis, self._looking.recognizer, camera=camera, time=time)
             except (GalleryError, FrameError) as error:
                 log.warning("unknown faces of %s are not kept: %s", arrival.name, error)
         return analysis
@@ -364,13 +394,15 @@ class Service:
             sink.close()
 
     def _delivered(self, spool: Spool, sink: Sink, failures: int) -> bool:
-        """Deliver all that there is, in order; False where the sink, or the queue's disk, would not have it."""
+        """Deliver all that there is, in order; False where the sink, or a disk that is full, would not have it."""
         try:
             while messages := spool.undelivered(sink.name):
                 for number, message in messages:
                     sink.deliver(message)
                     spool.delivered(sink.name, number)
-        except PeepholeError as error:
+        except (PeepholeError, OSError) as error:
+            if isinstance(error, OSError) and error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
             if failures & (failures - 1) == 0:
                 log.warning("%s: %s; it will be tried again", sink.name, error)
             return False

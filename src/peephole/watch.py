@@ -19,12 +19,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any, Literal
 
 from .errors import FrameTooLarge, FrameUnreadable, SpoolFull, UsageError
 from .frame import SUFFIXES
+from .mounts import mount_of
 from .sinks import remove
 from .spool import Arrival, File, Spool
 
@@ -56,8 +58,6 @@ TEMPORARY = frozenset(
 """Suffixes, wherever they stand in a name, of files that are still being written."""
 ASIDE = frozenset({"@eaDir", "#recycle", "#snapshot", "$RECYCLE.BIN", "lost+found"})
 """Folders that network storage keeps for itself."""
-REMOTE = ("nfs", "cifs", "smb", "9p", "fuse", "virtiofs", "afs", "ceph", "gluster", "vboxsf", "prl_fs")
-"""What the types of file systems begin with on which other machines' changes are not announced."""
 
 log = logging.getLogger(__name__)
 
@@ -208,7 +208,8 @@ class Folder:
                 self._pending[path] = _Pending(present[path], began, came, self._settled)
         if present and began >= self._next_forget:
             self._next_forget = began + DAY
-            spool.forget(present, now - MEMORY)
+            with suppress(SpoolFull):  # it can wait for another day
+                spool.forget(present, now - MEMORY)
         took = time.monotonic() - began
         default = RESCAN if notices.complete and self._root != _GONE else POLL
         self._next_scan = time.monotonic() + max(self._poll or default, took / SHARE)
@@ -397,7 +398,7 @@ class _Notices:
                 self._inotify = inotify_simple.INotify()
             except OSError as error:
                 log.warning("changes are not announced (%s); looking at all files every second", error.strerror)
-        self.complete = self._inotify is not None and not _remote(self._root)
+        self.complete = self._inotify is not None and not mount_of(self._root).remote
 
     def _close(self) -> None:
         if self._inotify is not None:
@@ -482,18 +483,3 @@ def _read(file: io.FileIO, size: int) -> bytes:
         parts.append(part)
         left -= len(part)
     return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-def _remote(folder: Path) -> bool:
-    """Whether the folder is on a file system that other machines write to, see proc(5) on ``mountinfo``."""
-    real, longest, kind = os.path.realpath(folder), -1, ""
-    try:
-        lines = Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines()
-    except OSError:
-        return False
-    for line in lines:
-        mount, _, system = line.partition(" - ")
-        point = mount.split(" ")[4].encode("latin-1", "ignore").decode("unicode_escape")  # blanks are in octal
-        if (real == point or real.startswith(point.rstrip("/") + "/")) and len(point) >= longest:
-            longest, kind = len(point), system.split(" ")[0]
-    return kind.startswith(REMOTE)

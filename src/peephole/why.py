@@ -12,6 +12,7 @@ from .match import People, Rule
 from .pipeline import Analysis
 from .quality import Quality, reason
 from .report import NOBODY, escaped
+from .words import counted
 
 FRONT = 10.0
 """Degrees to any side that are not worth a word."""
@@ -72,7 +73,7 @@ class Explanation:
         out = [
             f"{escaped(analysis.source)}: {analysis.width}x{analysis.height}",
             *(f"  {line}" for line in looked(analysis)),
-            f"  known    {_count(self.people, 'person', 'people')} by {_count(self.photos, 'photo')}; a name needs a "
+            f"  known    {counted(self.people, 'person', 'people')} by {counted(self.photos, 'photo')}; a name needs a "
             f"score of {self.limit:.3f}{_and_lead(self.rule)}",
         ]
         if not self.verdicts:
@@ -203,10 +204,6 @@ def _candidates(match: Match) -> str:
 
 def _and_lead(rule: Rule) -> str:
     return f" and a lead of {rule.margin:.2f}" if rule.margin else ""
-
-
-def _count(number: int, one: str, many: str = "") -> str:
-    return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def _rounded(number: float) -> str:

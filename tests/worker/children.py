@@ -73,13 +73,13 @@ def pipeline(start, descriptor=-1):
     class Told(Planted):
         profile = replace(Planted.profile, streaming=None, bytes_per_pixel=BYTES_PER_PIXEL)
 
-        def scan(self, pixels, plan, min_confidence):
+        def scan(self, pixels, plan, min_confidence, clock=None):
             time.sleep(0.003)
             what = {red: what for what, red in RED.items()}.get(int(pixels[0, 0, 0]))
             if what == "eats as planned":
                 np.ones(BYTES_PER_PIXEL * plan.base[0] * plan.base[1], np.uint8)
             happen(what, descriptor)
-            return super().scan(pixels, plan, min_confidence)
+            return super().scan(pixels, plan, min_confidence, clock)
 
     return Pipeline(Told(np.array([BOX]), [0]), start.recognizer, threads=1, memory=start.memory)
 
@@ -87,5 +87,8 @@ def pipeline(start, descriptor=-1):
 if __name__ == "__main__":
     from peephole.worker import child
 
+    if doomed := os.environ.get("DOOMED"):  # the number of a stored face at whose sight it crashes
+        stored = child._stored
+        child._stored = lambda face: ctypes.string_at(0) if face.id == int(doomed) else stored(face)
     last = int(sys.argv[-1])
     child.main(last, lambda start: pipeline(start, last))

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import random
@@ -6,18 +7,19 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from children import BOX, picture, pipeline, png
 
-from peephole.enrolment import photo_of
+from peephole.enrolment import photo_of, portrait, vectors_of
 from peephole.errors import (
     BudgetTooSmall,
     FrameCorrupt,
     FrameNotFound,
+    GalleryDamaged,
     PeopleError,
     UsageError,
     WorkerCrashed,
@@ -28,6 +30,8 @@ from peephole.errors import (
     WorkerProtocolError,
 )
 from peephole.frame import read
+from peephole.gallery import StoredPhoto
+from peephole.geometry import Transform
 from peephole.match import People
 from peephole.memory import peak_of
 from peephole.pipeline import Pipeline, Scale
@@ -67,7 +71,10 @@ def same(one, other):
     assert (one.source, one.width, one.height, one.models) == (other.source, other.width, other.height, other.models)
     # How much memory is foreseen depends on what the process has looked at before.
     assert replace(one.plan, bytes=0) == replace(other.plan, bytes=0)
-    assert list(one.timings_ms) == list(other.timings_ms)
+    assert list(one.timings_ms) == list(one.cpu_ms) == list(other.timings_ms)
+    assert (one.recognizer, one.fingerprint) == (other.recognizer, other.fingerprint)
+    assert replace(one.environment, run="") == replace(other.environment, run="")
+    assert one.environment.run != other.environment.run
 
 
 def test_an_analysis_equals_that_of_this_process(real, eileen_file):
@@ -107,14 +114,37 @@ def test_drawings_are_made_by_the_worker(real, eileen_file, tmp_path):
     assert "No such file" in real.draw(eileen_file, analysis, tmp_path / "nowhere" / "drawn.jpg")
 
 
-def test_a_face_is_cut_out_by_the_worker(real, eileen_file):
+def test_a_face_is_cut_out_by_the_worker(real, eileen, eileen_file):
     analysis = real.analyse(eileen_file, embed=True)
-    there, here = real.photo(eileen_file, analysis, analysis.faces[0]), photo_of(read(eileen_file), analysis.faces[0])
+    there = real.photo(eileen_file, analysis, analysis.faces[0])
+    here = photo_of(eileen, analysis.faces[0], sha256=hashlib.sha256(eileen_file.read_bytes()).hexdigest())
     assert there.crop == here.crop
     np.testing.assert_array_equal(there.landmarks, here.landmarks)
     for name in ("landmark_kind", "box", "sha256", "quality"):
         assert getattr(there, name) == getattr(here, name)
     assert there.source == str(eileen_file)
+
+
+def test_what_a_gallery_holds_is_looked_at_by_the_worker(real, eileen, eileen_file):
+    here = Pipeline("mmod", "resnet", threads=1)
+    photo = photo_of(eileen, here.analyse(eileen, embed=True).faces[0])
+    cut = {each.name: getattr(photo, each.name) for each in fields(photo)}
+    stored = [StoredPhoto(**cut | bare, id=7, name="", created=0.0) for bare in ({}, {"landmarks": None})]
+    np.testing.assert_array_equal(real.vectors(stored), vectors_of(stored, here))
+    np.testing.assert_array_equal(real.portrait(stored[0]), portrait(stored[0]))
+    assert real.vectors([]).shape == (0, 128)
+    broken = StoredPhoto(**cut | {"crop": photo.crop[:100]}, id=7, name="", created=0.0)
+    for look in (real.portrait, lambda face: real.vectors([face])):
+        with pytest.raises(GalleryDamaged, match="the crop of face 7: cut off or damaged"):
+            look(broken)
+
+
+def test_a_frame_can_be_handed_over_unless_it_was_decoded_smaller(real, eileen):
+    here = Pipeline("mmod", "resnet", threads=1)
+    named = replace(eileen, source="porch")
+    same(real.analyse(named), here.analyse(named))
+    with pytest.raises(UsageError, match="decoded smaller"):
+        real.analyse(replace(eileen, native_size=(1024, 1024), to_native=Transform.scale(2, 2)))
 
 
 def test_a_frame_that_cannot_be_read_is_the_same_error_and_the_worker_stays(host, tmp_path):

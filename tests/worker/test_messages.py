@@ -27,13 +27,18 @@ from peephole.worker.messages import (
     Cutting,
     Draw,
     Drawn,
+    Embed,
+    Embedded,
     Failed,
     Identity,
     Look,
     Picture,
     Ready,
     Seen,
+    Show,
+    Shown,
     Start,
+    Stored,
     encode,
     read,
     same_version,
@@ -43,6 +48,7 @@ START = Start(__version__, None, "resnet", "classic", None, "256MiB", "onnxrunti
 LOOK = Look(Picture("file", "a/b\udcff.jpg"), Scale(min_face=40.5), None, True, 2**28)
 IDENTITY = Identity("sface", "c" * 64, "cosine", 128, 0.3, SFACE_RULE)
 FACES = Faces(np.array([[1.0, 2, 3, 4]]), np.array([0.5]), np.arange(10.0).reshape(1, 5, 2))
+CUTTING = Cutting(b"\x89PNG", None, "none", (1.0, 2.0, 3.0, 4.0), "a.jpg", "d" * 64, Quality(*[0.5] * 8))
 EXAMPLES = (
     START,
     Ready(
@@ -60,7 +66,9 @@ EXAMPLES = (
     Draw(Picture("encoded", "-"), 2, Faces(), "out.jpg"),
     Drawn("no space left"),
     Cut(Picture("file", "a.jpg"), 1, Faces()),
-    Cutting(b"\x89PNG", None, "none", (1.0, 2.0, 3.0, 4.0), "a.jpg", "d" * 64, Quality(*[0.5] * 8)),
+    CUTTING,
+    Embed((Stored(7, CUTTING), Stored(8, replace(CUTTING, crop=b"\x89PNG2")))),
+    Show(Stored(7, CUTTING)),
     Failed("corrupt", "cut off", None, {"decode": 1.5}),
 )
 
@@ -83,6 +91,12 @@ def test_faces_come_back():
     for name in ("boxes", "confidence", "landmarks"):
         np.testing.assert_array_equal(getattr(faces, name), getattr(FACES, name))
     assert (faces.embeddings, faces.matches, faces.qualities, faces.kind) == (None, None, None, None)
+
+
+def test_vectors_and_portraits_come_back(rng):
+    vectors, pixels = rng.normal(size=(3, 128)).astype(np.float32), rng.integers(0, 256, (5, 4, 3), np.uint8)
+    np.testing.assert_array_equal(back(Embedded(vectors)).vectors, vectors)
+    np.testing.assert_array_equal(back(Shown(pixels)).pixels, pixels)
 
 
 def test_an_analysis_comes_back():
@@ -108,12 +122,12 @@ def test_a_stream_may_come_in_pieces_of_a_byte():
     ("header", "words"),
     [
         ((b"HTTP", 1, 0, 0, 0, 0), "no message"),
-        ((b"PEEP", 1, 0, 7, 0, 0), "no message"),
+        ((b"PEEP", messages.VERSION, 0, 7, 0, 0), "no message"),
         ((b"PEEP", 9, 0, 0, 0, 0), "version 9.*updated"),
-        ((b"PEEP", 1, len(KINDS), 0, 0, 0), "unknown kind"),
-        ((b"PEEP", 1, 0, 0, MOST_TEXT + 1, 0), "larger than one may be"),
-        ((b"PEEP", 1, 0, 0, 0, MOST_ARRAYS + 1), "larger than one may be"),
-        ((b"PEEP", 1, 0, 0, 5, 0), "ends after 0 of 5"),
+        ((b"PEEP", messages.VERSION, len(KINDS), 0, 0, 0), "unknown kind"),
+        ((b"PEEP", messages.VERSION, 0, 0, MOST_TEXT + 1, 0), "larger than one may be"),
+        ((b"PEEP", messages.VERSION, 0, 0, 0, MOST_ARRAYS + 1), "larger than one may be"),
+        ((b"PEEP", messages.VERSION, 0, 0, 5, 0), "ends after 0 of 5"),
     ],
 )
 def test_a_header_that_cannot_be(header, words):
@@ -199,4 +213,4 @@ def test_two_versions_refuse_each_other():
 
 def test_the_header_has_sixteen_bytes():
     assert HEADER.size == 16
-    assert encode(Drawn(None))[:16] == struct.pack("<4sBBHII", b"PEEP", 1, KINDS.index(Drawn), 0, 16, 0)
+    assert encode(Drawn(None))[:16] == struct.pack("<4sBBHII", b"PEEP", messages.VERSION, KINDS.index(Drawn), 0, 16, 0)

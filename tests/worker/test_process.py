@@ -15,6 +15,8 @@ from peephole.errors import (
     WorkerKilledForMemory,
     WorkerProtocolError,
 )
+from peephole.memory import oom_kills_in
+from peephole.worker import process as module
 from peephole.worker.messages import Drawn
 from peephole.worker.process import Ending, KernelLog, Process
 
@@ -116,6 +118,51 @@ def test_asking_a_process_that_has_ended():
         time.sleep(0.01)
     with pytest.raises(WorkerEnded, match="with status 5"):
         process.send(Drawn(None), None, "looking")
+
+
+EVENTS = "low 0\nhigh 0\nmax {0}\noom {0}\noom_kill {1}\noom_group_kill 0\n"
+
+
+@pytest.mark.parametrize(
+    ("after", "kind", "words"),
+    [
+        (EVENTS.format(9, 4), WorkerKilledForMemory, r"memory\.events: oom_kill 3 to 4"),
+        (EVENTS.format(9, 3), WorkerKilled, "from outside"),  # its limit was reached, and nobody was killed for it
+        ("", WorkerKilled, "from outside"),
+    ],
+)
+def test_a_count_of_version_2_that_went_up_meanwhile_says_what_it_was(tmp_path, monkeypatch, after, kind, words):
+    events = tmp_path / "memory.events"
+    events.write_text(EVENTS.format(0, 3))
+    monkeypatch.setattr(module, "oom_kills", lambda pid: (events, 3))
+    monkeypatch.setattr(KernelLog, "killed", lambda self, pid: None)
+    process = started(
+        f"os.read(fd, 1); import pathlib; pathlib.Path({str(events)!r}).write_text({after!r}); os.kill(os.getpid(), 9)"
+    )
+    process.send(Drawn(None), None, "starting")
+    with pytest.raises(kind, match=words):
+        process.receive(60, "starting")
+
+
+def test_the_count_is_read_anew_before_each_request(tmp_path, monkeypatch):
+    events = tmp_path / "memory.events"
+    found = []
+
+    def find(pid):
+        found.append(pid)
+        return events, oom_kills_in(events)
+
+    monkeypatch.setattr(module, "oom_kills", find)
+    monkeypatch.setattr(KernelLog, "killed", lambda self, pid: None)
+    events.write_text(EVENTS.format(0, 3))
+    process = started("time.sleep(600)")
+    process.send(Drawn(None), None, "starting")
+    events.write_text(EVENTS.format(0, 4))  # somebody else in the group
+    process.send(Drawn(None), None, "starting")
+    os.kill(process.pid, signal.SIGKILL)
+    with pytest.raises(WorkerKilled, match="from outside"):
+        process.receive(60, "looking")
+    assert found == [process.pid]  # it takes ten times as long as counting, and the process has not been moved
 
 
 def test_a_status_that_somebody_else_has_taken():

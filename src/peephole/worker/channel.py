@@ -1,4 +1,7 @@
-"""Messages over a socket between two processes, a file descriptor along with one where need be."""
+"""Messages over a socket between two processes, a file descriptor along with one where need be.
+
+What reads and writes them is imported with the first one: a worker is started first, and loads while its host does.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,10 @@ import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from .messages import Message, encode, read
+if TYPE_CHECKING:
+    from .messages import Message
 
 
 class Channel:
@@ -26,6 +31,8 @@ class Channel:
             WorkerProtocolError: it is larger than a message may be; nothing is sent then.
             OSError: there is nobody at the other end.
         """
+        from .messages import encode
+
         data = message if isinstance(message, bytes) else encode(message)
         if descriptor is not None:
             sent = socket.send_fds(self._socket, [data], [descriptor])
@@ -33,7 +40,7 @@ class Channel:
         self._socket.settimeout(None)
         self._socket.sendall(data)
 
-    def receive(self, wait: Callable[[], object] | None = None, every: float = 0.05) -> Message | None:
+    def receive(self, wait: Callable[[], object] | None = None, every: float = 0.2) -> Message | None:
         """The next message, or None at the end of the stream.
 
         Args:
@@ -43,6 +50,7 @@ class Channel:
         Raises:
             WorkerProtocolError: what comes is no message.
         """
+        from .messages import read
 
         def some(size: int) -> bytes:
             while True:

@@ -20,11 +20,12 @@ from .confine import Confinement, bound, confine
 
 if TYPE_CHECKING:  # before it is confined it loads nothing
     from ..frame import Frame, Snapshot
+    from ..gallery import StoredPhoto
     from ..memory import Budget
     from ..pipeline import Analysis, Pipeline
     from ..timings import StageClock
     from .channel import Channel
-    from .messages import Cut, Cutting, Draw, Look, Picture, Ready, Start
+    from .messages import Answer, Cut, Cutting, Draw, Look, Message, Picture, Ready, Start, Stored
 
 Open = Callable[["Start"], "Pipeline"]
 
@@ -63,7 +64,7 @@ def serve(channel: Channel, confinement: Confinement, opened: Open) -> None:
     """Load the models, say so, and answer one request after another until the stream ends."""
     from ..errors import PeepholeError, WorkerProtocolError
     from ..timings import StageClock
-    from .messages import Cut, Draw, Drawn, Failed, Look, Seen, Start, encode
+    from .messages import Failed, Look, Start, encode
 
     start = channel.receive()
     if start is None:
@@ -84,19 +85,36 @@ def serve(channel: Channel, confinement: Confinement, opened: Open) -> None:
         try:
             if isinstance(request, Look):
                 pipeline.budget = _within(budget, request.learned)
-                answer = encode(Seen(_look(pipeline, request, descriptors, clock)))
-            elif isinstance(request, Draw):
-                answer = encode(Drawn(_draw(request, descriptors)))
-            elif isinstance(request, Cut):
-                answer = encode(_cut(request, descriptors))
-            else:
-                raise WorkerProtocolError(f"{type(request).__name__} where a request was due")
+            answer = encode(_answer(pipeline, request, descriptors, clock))
         except PeepholeError as error:
             answer = encode(Failed.of(error, clock.rounded()))
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
         channel.send(answer)
+
+
+def _answer(pipeline: Pipeline, request: Message, descriptors: list[int], clock: StageClock) -> Answer:
+    """What the host has asked for."""
+    from ..errors import WorkerProtocolError
+    from .messages import Cut, Draw, Drawn, Embed, Embedded, Look, Seen, Show, Shown
+
+    match request:
+        case Look():
+            return Seen(_look(pipeline, request, descriptors, clock))
+        case Draw():
+            return Drawn(_draw(request, descriptors))
+        case Cut():
+            return _cut(request, descriptors)
+        case Embed():
+            from ..enrolment import vectors_of
+
+            return Embedded(vectors_of([_stored(each) for each in request.faces], pipeline))
+        case Show():
+            from ..enrolment import portrait
+
+            return Shown(portrait(_stored(request.face)))
+    raise WorkerProtocolError(f"{type(request).__name__} where a request was due")
 
 
 def _loaded(pipeline: Pipeline, start: Start, confinement: Confinement) -> Ready:
@@ -149,22 +167,33 @@ def _draw(request: Draw, descriptors: list[int]) -> str | None:
     """Write the drawing; the reason why it cannot be, or None."""
     from ..draw import write
 
-    return write(_decoded(request, descriptors), request.faces, request.target)
+    _, frame = _decoded(request, descriptors)
+    return write(frame, request.faces, request.target)
 
 
 def _cut(request: Cut, descriptors: list[int]) -> Cutting:
-    from ..enrolment import photo_of
+    from ..enrolment import digest, photo_of
     from .messages import Cutting
 
-    photo = photo_of(_decoded(request, descriptors), request.face[0])
+    opened, frame = _decoded(request, descriptors)
+    photo = photo_of(frame, request.face[0], sha256=digest(opened))
     return Cutting(**{each.name: getattr(photo, each.name) for each in dataclasses.fields(Cutting)})
 
 
-def _decoded(request: Draw | Cut, descriptors: list[int]) -> Frame:
+def _stored(face: Stored) -> StoredPhoto:
+    """As `enrolment` takes it, where it does not matter whose it is."""
+    from ..gallery import StoredPhoto
+
+    photo = {each.name: getattr(face.photo, each.name) for each in dataclasses.fields(face.photo)}
+    return StoredPhoto(**photo, id=face.id, name="", created=0.0)
+
+
+def _decoded(request: Draw | Cut, descriptors: list[int]) -> tuple[Snapshot | Frame, Frame]:
+    """The picture as it was given, and decoded."""
     from ..frame import Snapshot
 
     opened = _open(request.picture, descriptors)
-    return opened.decode(request.reduction) if isinstance(opened, Snapshot) else opened
+    return opened, opened.decode(request.reduction) if isinstance(opened, Snapshot) else opened
 
 
 def _open(picture: Picture, descriptors: list[int]) -> Frame | Snapshot:

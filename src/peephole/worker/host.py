@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar, Unpack
 
 import numpy as np
 
@@ -29,16 +29,19 @@ from ..errors import (
     WorkerProtocolError,
 )
 from ..faces import Face, Faces
-from ..frame import Frame, Source, open_source
-from ..match import People, Rule
-from ..pipeline import DEFAULT_PROFILE, Analysis, Retry, Scale, check, check_people, decide
+from ..frame import Frame, Pixels, Source, open_source
+from ..geometry import IDENTITY
+from ..pipeline import DEFAULT_PROFILE, Analysis, Asked, Retry, Scale, check, check_people, decide
 from ..timings import StageClock
 from .channel import anonymous_file
 from .messages import (
+    Answer,
     Cut,
     Cutting,
     Draw,
     Drawn,
+    Embed,
+    Embedded,
     Failed,
     Identity,
     Look,
@@ -47,19 +50,30 @@ from .messages import (
     Ready,
     Request,
     Seen,
+    Show,
+    Shown,
     Start,
+    Stored,
     same_version,
 )
 from .process import COMMAND, Process
 from .quarantine import set_aside
 
 if TYPE_CHECKING:
-    from ..gallery import Photo
+    from ..gallery import Photo, StoredFace
+    from ..recognizers import Embeddings
 
 log = logging.getLogger(__name__)
 log.addHandler(logging.NullHandler())
 
-A = TypeVar("A", Seen, Drawn, Cutting)
+A = TypeVar("A", bound=Answer)
+DOING: dict[type[Request], str] = {
+    Look: "looking at the frame",
+    Draw: "drawing",
+    Cut: "cutting out a face",
+    Embed: "embedding stored faces",
+    Show: "looking at a stored face",
+}
 
 DEADLINE = 300.0
 """Seconds for a frame. The slowest plan that was measured, dlib's own network on 1536x1536 enlarged once, takes 61."""
@@ -126,6 +140,7 @@ class WorkerHost:
         start_deadline: float = START_DEADLINE,
         quarantine: str | os.PathLike[str] | None = None,
         command: Sequence[str] = COMMAND,
+        started: Process | None = None,
         backoff: Backoff | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
@@ -138,6 +153,7 @@ class WorkerHost:
             start_deadline: seconds for loading the models.
             quarantine: a folder for copies of the frames that a worker did not survive; None keeps none.
             command: starts a worker; a descriptor is added to it.
+            started: the first worker, where the caller has started it: it loads while the caller does.
             backoff: how long to wait before a worker is started again.
             clock, sleep: seconds, and waiting for them.
 
@@ -151,6 +167,7 @@ class WorkerHost:
         self._quarantine = None if quarantine is None else Path(quarantine)
         self._command, self._backoff, self._clock, self._sleep = command, backoff or Backoff(), clock, sleep
         self._lock = threading.RLock()
+        self._started = started
         self._process: Process | None = None
         self._ready: Ready | None = None
         self._last: Ready | None = None  # what the last worker that was ready had loaded
@@ -181,7 +198,7 @@ class WorkerHost:
             if (wait := self._not_before - self._clock()) > 0:
                 self._sleep(wait)
             try:
-                self._process = Process(self._command)
+                self._process = self._first() or Process(self._command)
             except OSError as error:
                 raise WorkerNotStarted(f"the worker cannot be started: {error}") from error
             self.starts += 1
@@ -190,6 +207,14 @@ class WorkerHost:
                 self._process.send(Start(version=__version__, **named), None, "starting")
             except WorkerError as error:
                 raise self._gone(error, starting=True) from error
+
+    def _first(self) -> Process | None:
+        """The worker that the caller has started, once, if it has not ended since."""
+        first, self._started = self._started, None
+        if first is None or first.alive:
+            return first
+        log.warning("%s", first.end().error("starting"))
+        return None
 
     def ready(self) -> Ready:
         """What the worker has loaded; waits for it, and starts another if somebody kills it meanwhile.
@@ -243,46 +268,42 @@ class WorkerHost:
 
     def analyse(
         self,
-        source: Source,
+        source: Source | Frame,
         *,
         name: str | None = None,
-        scale: Scale = Scale(),  # noqa: B008 - immutable
-        min_confidence: float | None = None,
-        embed: bool = False,
-        people: People | None = None,
-        threshold: float | None = None,
-        rule: Rule | None = None,
         clock: StageClock | None = None,
+        **asked: Unpack[Asked],
     ) -> Analysis:
         """Look at one frame; as `Pipeline.analyse`, but for what is named here.
 
         Args:
             source: a path, encoded bytes, or an (h, w, 3) uint8 RGB array.
             name: what the frame is called; by default the path, "bytes" or "array".
-            scale, min_confidence, embed, people, threshold, rule: see `Pipeline.analyse`.
             clock: gets the worker's stages too, also those of a frame that fails.
+            asked: see `Pipeline.analyse`.
 
         Raises:
             WorkerError: the worker gave no answer; by its kind, why.
             FrameError, PeopleError, UsageError, ModelError: as there.
         """
-        check(min_confidence, threshold)
+        people, least, threshold = asked.get("people"), asked.get("min_confidence"), asked.get("threshold")
+        check(least, threshold)
         clock = clock or StageClock()
-        embed = embed or people is not None
+        embed = asked.get("embed", False) or people is not None
         recognizer = self.recognizer if embed else None
         if people is not None and recognizer is not None:
             check_people(people, recognizer)
         with self._lock, _picture(source, name) as (picture, descriptor):
-            request = Look(picture, scale, min_confidence, embed, None)
+            request = Look(picture, asked.get("scale", Scale()), least, embed, None)
             analysis = self._looked_at(request, descriptor, clock)
-        if people is None or recognizer is None:
-            return analysis
-        clock.milliseconds.update(analysis.timings_ms)
-        with clock.stage("match"):
-            faces = decide(analysis.faces, people, rule or recognizer.rule, threshold)
-        return replace(analysis, faces=faces, timings_ms=clock.rounded())
+        clock.update(analysis.timings_ms, analysis.cpu_ms)
+        faces = analysis.faces
+        if people is not None and recognizer is not None:
+            with clock.stage("match"):
+                faces = decide(faces, people, asked.get("rule") or recognizer.rule, threshold)
+        return replace(analysis, faces=faces, timings_ms=clock.rounded(), cpu_ms=clock.rounded_processor())
 
-    def draw(self, source: Source, analysis: Analysis, target: str | os.PathLike[str]) -> str | None:
+    def draw(self, source: Source | Frame, analysis: Analysis, target: str | os.PathLike[str]) -> str | None:
         """Have the faces of an analysis drawn on a copy of its frame, a JPEG.
 
         Returns:
@@ -292,11 +313,11 @@ class WorkerHost:
             FrameError: the frame cannot be decoded any more, or the worker gave no answer.
         """
         faces = replace(analysis.faces, embeddings=None)
-        with self._lock, _picture(source, analysis.source) as (picture, descriptor):
+        with _picture(source, analysis.source) as (picture, descriptor):
             request = Draw(picture, analysis.plan.reduction, faces, os.fspath(target))
-            return self._answer(request, descriptor, Drawn, None).problem
+            return self._answer(request, Drawn, descriptor).problem
 
-    def photo(self, source: Source, analysis: Analysis, face: Face) -> Photo:
+    def photo(self, source: Source | Frame, analysis: Analysis, face: Face) -> Photo:
         """A face of an analysis as a gallery keeps it, cut out of its frame.
 
         Raises:
@@ -304,14 +325,33 @@ class WorkerHost:
         """
         from ..gallery import Photo
 
-        with self._lock, _picture(source, analysis.source) as (picture, descriptor):
+        with _picture(source, analysis.source) as (picture, descriptor):
             request = Cut(picture, analysis.plan.reduction, Faces.of(face))
-            cutting = self._answer(request, descriptor, Cutting, None)
+            cutting = self._answer(request, Cutting, descriptor)
         return Photo(**{each.name: getattr(cutting, each.name) for each in fields(cutting)})
+
+    def vectors(self, stored: Sequence[StoredFace]) -> Embeddings:
+        """A gallery's faces, n of them, by the recognizer: (n, d).
+
+        Raises:
+            GalleryDamaged: a crop is no picture.
+            WorkerError: the worker gave no answer.
+        """
+        return self._answer(Embed(tuple(map(_stored, stored))), Embedded).vectors
+
+    def portrait(self, stored: StoredFace) -> Pixels:
+        """A gallery's face for people to look at, (h, w, 3) uint8 RGB.
+
+        Raises:
+            GalleryDamaged: its crop is no picture.
+            WorkerError: the worker gave no answer.
+        """
+        return self._answer(Show(_stored(stored)), Shown).pixels
 
     def close(self) -> None:
         """End the worker. The next frame would start another."""
         with self._lock:
+            self._process = self._process or self._first()
             self._stop()
 
     def _looked_at(self, request: Look, descriptor: int | None, clock: StageClock) -> Analysis:
@@ -320,7 +360,7 @@ class WorkerHost:
         while True:
             try:
                 request = replace(request, learned=self._budget())
-                seen = self._answer(request, descriptor, Seen, clock)
+                seen = self._answer(request, Seen, descriptor, clock)
             except WorkerNotStarted:  # no frame's doing
                 raise
             except WorkerKilled:
@@ -345,27 +385,30 @@ class WorkerHost:
                 retry = Retry(WorkerKilledForMemory.kind, analysis.memory.budget) if killed else None
                 return replace(analysis, retried=retry)
 
-    def _answer(self, request: Request, descriptor: int | None, due: type[A], clock: StageClock | None) -> A:
+    def _answer(
+        self, request: Request, due: type[A], descriptor: int | None = None, clock: StageClock | None = None
+    ) -> A:
         """One attempt."""
-        self.ready()
-        doing = {Look: "looking at the frame", Draw: "drawing", Cut: "cutting out faces"}[type(request)]
+        doing = DOING[type(request)]
 
         def ask(process: Process) -> Message:
             process.send(request, descriptor, doing)
             return process.receive(self._deadline, doing)
 
-        try:
-            answer = self._asked(ask)
-        except WorkerError as error:
-            raise self._gone(error) from error.__cause__
-        self._backoff.succeeded()
-        if isinstance(answer, Failed):
-            if clock:
-                clock.milliseconds.update(answer.timings_ms)
-            raise answer.error()
-        if not isinstance(answer, due):
-            raise self._nonsense(answer)
-        return answer
+        with self._lock:
+            self.ready()
+            try:
+                answer = self._asked(ask)
+            except WorkerError as error:
+                raise self._gone(error) from error.__cause__
+            self._backoff.succeeded()
+            if isinstance(answer, due):
+                return answer
+            if not isinstance(answer, Failed):
+                raise self._nonsense(answer)
+        if clock:
+            clock.update(answer.timings_ms, {})
+        raise answer.error()
 
     def _asked(self, ask: Callable[[Process], Message]) -> Message:
         """An answer; nobody leaves here with a request that is under way."""
@@ -422,11 +465,13 @@ class WorkerHost:
 
 
 @contextmanager
-def _picture(source: Source, name: str | None) -> Iterator[tuple[Picture, int | None]]:
+def _picture(source: Source | Frame, name: str | None) -> Iterator[tuple[Picture, int | None]]:
     """What to tell the worker of a picture, and the descriptor that holds its bytes where it is no file."""
-    if isinstance(source, np.ndarray):
+    if isinstance(source, (np.ndarray, Frame)):
         frame = open_source(source)
-        assert isinstance(frame, Frame)  # noqa: S101 - an array has nothing to be decoded
+        assert isinstance(frame, Frame)  # noqa: S101 - there is nothing to be decoded
+        if frame.to_native != IDENTITY:
+            raise UsageError("a frame that was decoded smaller cannot be handed over: hand over its picture")
         with anonymous_file(frame.pixels.data.cast("B")) as descriptor:
             yield Picture("pixels", name or frame.source, frame.size), descriptor
     elif isinstance(source, bytes):
@@ -434,3 +479,7 @@ def _picture(source: Source, name: str | None) -> Iterator[tuple[Picture, int | 
             yield Picture("encoded", name or "bytes"), descriptor
     else:
         yield Picture("file", os.fsdecode(source)), None
+
+
+def _stored(face: StoredFace) -> Stored:
+    return Stored(face.id, Cutting(**{each.name: getattr(face, each.name) for each in fields(Cutting)}))

@@ -5,9 +5,10 @@ version and the kind of message (one byte each), two bytes of zeros, the length 
 arrays. The lengths are bounded, nothing is read beyond them, and nothing that is read can run. A file descriptor may
 come along with the first byte, see `channel`.
 
-The host says `Start`; the worker confines itself, loads its models and says `Ready`. Then the host says `Look`, `Draw`
-or `Cut` and the worker answers `Seen`, `Drawn`, `Cutting` or `Failed`, one at a time. The end of the stream ends the
-worker.
+The host says `Start`; the worker confines itself, loads its models and says `Ready`. Then the host asks, one request at
+a time, and the worker answers, or says `Failed`; the end of the stream ends it.
+
+    Look → Seen    Draw → Drawn    Cut → Cutting    Embed → Embedded    Show → Shown
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import json
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,7 @@ from .confine import Confinement
 from .values import Arrays, pack, unpack
 
 MAGIC = b"PEEP"
-VERSION = 1
+VERSION = 2
 """Of the protocol; counts up when a message changes. Host and worker are of one installation, or refuse each other."""
 HEADER = struct.Struct("<4sBBHII")
 MOST_TEXT = 8 * 2**20
@@ -192,6 +193,42 @@ class Cutting:
 
 
 @dataclass(frozen=True, slots=True)
+class Stored:
+    """A face that a gallery holds: its number there, and the face as it was cut out once."""
+
+    id: int
+    photo: Cutting
+
+
+@dataclass(frozen=True, slots=True)
+class Embed:
+    """Embed faces that a gallery holds; see `enrolment.vectors_of`."""
+
+    faces: tuple[Stored, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """Their vectors, (n, d)."""
+
+    vectors: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """Make a face that a gallery holds a picture for people; see `enrolment.portrait`."""
+
+    face: Stored
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The picture, (h, w, 3) RGB."""
+
+    pixels: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """An error that Peephole raises on purpose.
 
@@ -235,9 +272,10 @@ def _errors(root: type[PeepholeError] = PeepholeError) -> dict[str, type[Peephol
     return found
 
 
-Request = Look | Draw | Cut
-Message = Start | Ready | Request | Seen | Drawn | Cutting | Failed
-KINDS: tuple[type[Message], ...] = (Start, Ready, Look, Draw, Cut, Seen, Drawn, Cutting, Failed)
+Request = Look | Draw | Cut | Embed | Show
+Answer = Seen | Drawn | Cutting | Embedded | Shown
+Message = Start | Ready | Request | Answer | Failed
+KINDS: tuple[type[Message], ...] = (Start, Ready, *get_args(Request), *get_args(Answer), Failed)
 
 
 def encode(message: Message) -> bytes:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import (
     WorkerCrashed,
@@ -24,9 +25,11 @@ from ..errors import (
     WorkerKilledForMemory,
     WorkerProtocolError,
 )
-from ..memory import oom_kills, peak_of
+from ..memory import oom_kills, oom_kills_in, peak_of
 from .channel import Channel, anonymous_file
-from .messages import Message
+
+if TYPE_CHECKING:
+    from .messages import Message
 
 COMMAND = (sys.executable, "-P", "-m", "peephole.worker.child")
 """``-P``: a folder into which strangers upload pictures may be the working directory, and is no place for modules."""
@@ -127,6 +130,7 @@ class Process:
                 )
             self._undo = undo.pop_all()
         self._channel = Channel(mine)
+        self._group = b""
         self._before: tuple[Path, int] | None = None
         self._seen = 0
         self._ending: Ending | None = None
@@ -151,7 +155,7 @@ class Process:
         with contextlib.suppress(OSError):
             os.ftruncate(self._words, 0)
             os.lseek(self._words, 0, os.SEEK_SET)
-        self._before, self._seen = oom_kills(self.pid), 0
+        self._before, self._seen = self._kills(), 0
         try:
             self._channel.send(message, descriptor)
         except OSError:
@@ -240,14 +244,28 @@ class Process:
             self._seen = max(self._seen, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024))
         return True
 
+    def _kills(self) -> tuple[Path, int] | None:
+        """Where the kernel counts whom it kills for memory, and how many so far.
+
+        Found again only where the process has been moved: that takes ten times as long as counting.
+        """
+        group = b""
+        with contextlib.suppress(OSError):
+            group = Path(f"/proc/{self.pid}/cgroup").read_bytes()
+        if self._before is None or group != self._group:
+            self._group = group
+            return oom_kills(self.pid)
+        path, _ = self._before
+        kills = oom_kills_in(path)
+        return None if kills is None else (path, kills)
+
     def _oom(self) -> str | None:
         """What says that the kernel killed it for memory."""
         if self._before:
             path, before = self._before
-            with contextlib.suppress(OSError, AttributeError, ValueError):
-                found = re.search(r"^oom_kill (\d+)$", path.read_text(), re.MULTILINE)
-                if found and int(found[1]) > before:
-                    return f"{path.name}: oom_kill {before} to {found[1]}"
+            now = oom_kills_in(path)
+            if now is not None and now > before:
+                return f"{path.name}: oom_kill {before} to {now}"
         return self._log.killed(self.pid)
 
 

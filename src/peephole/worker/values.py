@@ -53,8 +53,10 @@ def pack(value: object, arrays: list[NDArray[Any]]) -> Any:
     Raises:
         TypeError: it is neither a dataclass, a tuple, a dictionary, an array, bytes, a string, a number nor None.
     """
-    if value is None or isinstance(value, (bool, str)):
+    if type(value) in _AS_IT_IS:
         return value
+    if isinstance(value, str):
+        return str(value)
     if isinstance(value, Integral):
         return int(value)
     if isinstance(value, Real):
@@ -88,14 +90,18 @@ def unpack(kind: type[T], data: Any, arrays: Arrays) -> T:
 
 
 def _unpack(hint: Any, data: Any, arrays: Arrays) -> Any:
+    return _reader(hint)(data, arrays)
+
+
+@functools.cache
+def _reader(hint: Any) -> Callable[[Any, Arrays], Any]:
+    """What reads a value of a type, found once for each type."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
-        return _first(hint, inner, data, arrays)
-    if origin is Literal:
-        return _checked(data, isinstance(data, str) and data in inner, hint)
+        return functools.partial(_first, hint, inner)
     if dataclasses.is_dataclass(hint):
-        return _dataclass(hint, data, arrays)
-    return _READERS[origin or hint](hint, data, arrays)
+        return functools.partial(_dataclass, hint)
+    return functools.partial(_READERS[origin or hint], hint)
 
 
 def _checked(data: Any, fits: bool, hint: Any) -> Any:
@@ -136,6 +142,10 @@ def _array(hint: Any, data: Any, arrays: Arrays) -> Any:
     return arrays.take(wanted, tuple(data[1:])).astype(dtype, copy=False)
 
 
+def _literal(hint: Any, data: Any, _: Arrays) -> Any:
+    return _checked(data, isinstance(data, str) and data in get_args(hint), hint)
+
+
 def _bytes(hint: Any, data: Any, arrays: Arrays) -> bytes:
     _checked(data, isinstance(data, list) and len(data) == 2, hint)
     taken: NDArray[np.uint8] = _array(NDArray[np.uint8], data, arrays)
@@ -161,8 +171,10 @@ def _plain(*forms: type) -> Callable[[Any, Any, Arrays], Any]:
     return lambda hint, data, _: hint(_checked(data, type(data) in forms, hint))
 
 
+_AS_IT_IS = frozenset({types.NoneType, bool, int, float, str})
 _FORMS: dict[Any, tuple[type, ...]] = {float: (float, int), tuple: (list,), np.ndarray: (list,), Literal: (str,)}
 _READERS: dict[Any, Callable[[Any, Any, Arrays], Any]] = {
+    Literal: _literal,
     bool: _plain(bool),
     int: _plain(int),
     float: _plain(float, int),
