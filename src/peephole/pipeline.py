@@ -284,8 +284,12 @@ class Pipeline:
         """A model; what it takes is added to the floor: what the process has before it looks at a frame."""
         before = current_rss() if self.floor else 0
         model = opener(*arguments)
+        self._environment()  # found out once; what it imports stays, and is no frame's doing
         self.floor += max(current_rss() - before, 0)
         return model
+
+    def _environment(self) -> Environment:
+        return here(self._runtime.name, self._runtime.precision, self._runtime.threads)
 
     def plan(
         self, frame: Size, scale: Scale = Scale(), *, reducible: bool = False, encoded: int = 0, decoder: int = 0
@@ -426,7 +430,7 @@ class Pipeline:
             clock.rounded(),
             models,
             recognizer=recognizer.name if embed else "",
-            environment=here(self._runtime.name, self._runtime.precision, self._runtime.threads),
+            environment=self._environment(),
             fingerprint=fingerprint,
             cpu_ms=clock.rounded_processor(),
         )

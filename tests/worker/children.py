@@ -26,7 +26,8 @@ RED = {
     "eats as planned": 9,
 }
 """How a frame's first red value tells what is to happen."""
-BYTES_PER_PIXEL = 100
+BYTES_PER_PIXEL, EATEN = 100, 96
+"""What the fake says it takes, and what its array takes; the rest is Python's own, as with a real detector."""
 BOX = (10.0, 5.0, 30.0, 25.0)
 
 
@@ -77,7 +78,7 @@ def pipeline(start, descriptor=-1):
             time.sleep(0.003)
             what = {red: what for what, red in RED.items()}.get(int(pixels[0, 0, 0]))
             if what == "eats as planned":
-                np.ones(BYTES_PER_PIXEL * plan.base[0] * plan.base[1], np.uint8)
+                np.ones(EATEN * plan.base[0] * plan.base[1], np.uint8)
             happen(what, descriptor)
             return super().scan(pixels, plan, min_confidence, clock)
 
