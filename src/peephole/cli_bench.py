@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .cli_options import DETECTOR_NAMES, RECOGNIZER_NAMES, Share, gallery_option, save_picture
+from .cli_options import DETECTOR_NAMES, RECOGNIZER_NAMES, gallery_option, save_picture, tolerate_option
 from .errors import GalleryModelMismatch, UsageError
 
 if TYPE_CHECKING:
@@ -122,14 +122,7 @@ class Side(click.ParamType[int | None]):
     help="With --models, instead of the gallery a folder of photos for each person: DIR/NAME/*.jpg.",
 )
 @click.option("--no-names", is_flag=True, help="With --models, compare the faces found and not who they are.")
-@click.option(
-    "--tolerate",
-    type=Share(),
-    default="5%",
-    show_default=True,
-    metavar="SHARE",
-    help="With --models, how much slower NEW may be.",
-)
+@tolerate_option("With --models, how much slower NEW may be.")
 @click.option(
     "--sheet",
     type=click.Path(dir_okay=False),

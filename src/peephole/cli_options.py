@@ -57,6 +57,11 @@ class Share(click.ParamType[float]):
         return share
 
 
+def tolerate_option(says: str) -> Callable[[F], F]:
+    """``--tolerate``: by what share something may be slower."""
+    return click.option("--tolerate", type=Share(), default="5%", show_default=True, metavar="SHARE", help=says)
+
+
 DETECTOR_NAMES = ModelName(["mmod", "yunet", "dlib-cnn", "dlib-hog"], "yunet")
 RECOGNIZER_NAMES = ModelName(["sface", "resnet", "dlib-resnet"], "sface", "onnx")
 

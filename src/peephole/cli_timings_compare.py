@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .cli_options import Share
+from .cli_options import tolerate_option
 from .errors import TimingsError, UsageError
 
 if TYPE_CHECKING:
@@ -34,14 +34,7 @@ BUSIER = 0.1
     metavar="FILE",
     help="Where models, versions and times are looked for: a log, or a history.  [default: the history]",
 )
-@click.option(
-    "--tolerate",
-    type=Share(),
-    default="5%",
-    show_default=True,
-    metavar="SHARE",
-    help="So much slower is no regression.",
-)
+@tolerate_option("So much slower is no regression.")
 @click.option(
     "--stage",
     "stages",

@@ -166,8 +166,8 @@ def _stopped_by_signals(service: Service) -> Iterator[None]:
 
 def _queue_of(folder: str) -> Path:
     """The queue's file for a folder."""
-    import platformdirs
+    from .spool import queue_folder
 
     real = os.path.realpath(folder)
     key = hashlib.sha256(os.fsencode(real)).hexdigest()[:12]
-    return platformdirs.user_state_path("peephole", appauthor=False) / f"watch-{key}.db"
+    return queue_folder() / f"watch-{key}.db"

@@ -1,6 +1,6 @@
 """What all SQLite files of Peephole have in common: made in one step, closed to others, migrated, errors translated.
 
-The gallery and the queue say what is in them; see `gallery.schema` and `spool`.
+The gallery, the queue and the history of timings say what is in them; see `gallery.schema`, `spool`, `timings.history`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
+from . import __version__
 from .errors import PeepholeError
 
 OLDEST_SQLITE = (3, 37, 0)
@@ -37,6 +39,88 @@ class Errors:
     full: type[PeepholeError]
     noun: str
     repair: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Format:
+    """One kind of file.
+
+    Attributes:
+        application: what SQLite's header says of it (`PRAGMA application_id`).
+        foreign: what is said of another program's file, as "is no queue".
+        migrations: what leads from each schema to the next. A schema's number is how many of these it has behind it.
+        set_up: pragmas for every connection.
+        errors: what goes wrong with it.
+        timeout: seconds to wait for another process that is writing.
+        at_first: pragmas before anything is written.
+    """
+
+    application: int
+    foreign: str
+    migrations: Sequence[Sequence[str]]
+    set_up: Sequence[str]
+    errors: Errors
+    timeout: float
+    at_first: Sequence[str] = ()
+
+
+def connect(path: Path, form: Format, *, missing: PeepholeError | None = None) -> sqlite3.Connection:
+    """Open a file, made first where there is none, and bring it up to date.
+
+    The connection commits by itself unless `transaction` holds it. It belongs to the thread that made it.
+
+    Args:
+        path: the file; it and a folder made for it are their owner's alone.
+        form: what it is.
+        missing: raised where there is none, in place of making it.
+
+    Raises:
+        PeepholeError: ``form.errors``: it is something else, damaged, or a newer Peephole's; or it cannot be opened.
+    """
+    errors, what = form.errors, f"the {form.errors.noun}"
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        raise errors.general(f"{what} needs SQLite 3.37 or newer; this Python has {sqlite3.sqlite_version}")
+    with translated(path, what, errors, timeout=form.timeout):
+        if not os.path.lexists(path):
+            if missing is not None:
+                raise missing
+            make(path, partial(_fill, form=form), timeout=form.timeout)
+        if not path.is_file():
+            raise errors.general(f"{path} is no file; name one for {what}")
+        close_to_others(path)
+        db = open_file(path, timeout=form.timeout)
+        try:
+            identify(db, path, form)
+            _bring_up(db, form)
+        except BaseException:
+            db.close()
+            raise
+    return db
+
+
+def identify(db: sqlite3.Connection, path: Path, form: Format) -> None:
+    """Refuse a file that is something else, or that a newer Peephole wrote; it is only read."""
+    (application,) = db.execute("PRAGMA application_id").fetchone()
+    if application != form.application:
+        raise form.errors.damaged(f"{path} {form.foreign}; name another file")
+    if (schema := schema_of(db)) > len(form.migrations):
+        raise form.errors.general(
+            f"{path} has schema {schema}, and this Peephole {__version__} knows no schema newer than "
+            f"{len(form.migrations)}: a newer Peephole wrote it; update this one"
+        )
+
+
+def _fill(db: sqlite3.Connection, form: Format) -> None:
+    """Make an empty file one of its kind."""
+    for pragma in (*form.at_first, f"application_id = {form.application}"):
+        db.execute(f"PRAGMA {pragma}")
+    _bring_up(db, form)
+
+
+def _bring_up(db: sqlite3.Connection, form: Format) -> None:
+    for pragma in form.set_up:
+        db.execute(f"PRAGMA {pragma}")
+    migrate(db, form.migrations)
 
 
 def open_file(path: Path, *, timeout: float) -> sqlite3.Connection:

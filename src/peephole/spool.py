@@ -16,7 +16,6 @@ import hashlib
 import json
 import logging
 import os
-import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from . import __version__, database
+from . import database
 from .errors import FrameDropped, FrameError, SpoolBusy, SpoolDamaged, SpoolError, SpoolFull
 
 APPLICATION_ID = int.from_bytes(b"PEEQ", "big")
@@ -88,11 +87,27 @@ MIGRATIONS = (
         "INSERT INTO counts VALUES (0, 0, 0, 0, 0)",
     ),
 )
+FORMAT = database.Format(
+    application=APPLICATION_ID,
+    foreign="is no queue of Peephole",
+    migrations=MIGRATIONS,
+    at_first=("auto_vacuum = INCREMENTAL",),
+    set_up=("journal_mode = WAL", "foreign_keys = ON", f"journal_size_limit = {SPARE}"),
+    errors=ERRORS,
+    timeout=BUSY_SECONDS,
+)
 
 Message = Mapping[str, Any]
 """What a sink is told, as JSON has it; ``type`` says what it is."""
 
 log = logging.getLogger(__name__)
+
+
+def queue_folder() -> Path:
+    """Where queues are, unless the user says otherwise: the platform's place for a user's state."""
+    import platformdirs
+
+    return platformdirs.user_state_path("peephole", appauthor=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +227,7 @@ class Spool:
         self.path = Path(path)
         self._sinks, self._told = tuple(sinks), told
         self._most_frames, self.most_bytes, self._full = most_frames, most_bytes, full
-        self._db = _connect(self.path)
+        self._db = database.connect(self.path, FORMAT)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -574,53 +589,6 @@ def result(
     if error is not None:
         return message | {"error": {"kind": error.kind, "message": str(error)}}
     return message | {key: value for key, value in (analysis or {}).items() if key != "image"}
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    """Open the queue's file, made first where there is none, brought up to date."""
-    if sqlite3.sqlite_version_info < database.OLDEST_SQLITE:
-        raise SpoolError(f"the queue needs SQLite 3.37 or newer; this Python has {sqlite3.sqlite_version}")
-    with database.translated(path, "the queue", ERRORS, timeout=BUSY_SECONDS):
-        if not os.path.lexists(path):
-            database.make(path, _fill, timeout=BUSY_SECONDS)
-        if not path.is_file():
-            raise SpoolError(f"{path} is no file; name one for the queue")
-        database.close_to_others(path)
-        db = database.open_file(path, timeout=BUSY_SECONDS)
-        try:
-            _identify(db, path)
-            _set_up(db)
-            database.migrate(db, MIGRATIONS)
-        except BaseException:
-            db.close()
-            raise
-    return db
-
-
-def _identify(db: sqlite3.Connection, path: Path) -> None:
-    (application,) = db.execute("PRAGMA application_id").fetchone()
-    if application != APPLICATION_ID:
-        raise SpoolDamaged(f"{path} is no queue of Peephole; name another file")
-    if (schema := database.schema_of(db)) > len(MIGRATIONS):
-        raise SpoolError(
-            f"{path} has schema {schema}, and this Peephole {__version__} knows no schema newer than "
-            f"{len(MIGRATIONS)}: a newer Peephole wrote it; update this one"
-        )
-
-
-def _fill(db: sqlite3.Connection) -> None:
-    """Make a queue of an empty file."""
-    db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # before anything is written
-    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    _set_up(db)
-    database.migrate(db, MIGRATIONS)
-
-
-def _set_up(db: sqlite3.Connection) -> None:
-    """What SQLite has to be told on every connection."""
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA foreign_keys = ON")
-    db.execute(f"PRAGMA journal_size_limit = {SPARE}")
 
 
 def _text(text: str) -> str:

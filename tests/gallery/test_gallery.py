@@ -4,13 +4,13 @@ import json
 import signal
 import subprocess
 import threading
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 
 from peephole.errors import GalleryError, GalleryModelMismatch, NameRefused, NotInGallery
-from peephole.gallery import Expired, Gallery, Group, Person, Photo, VisitRecord
+from peephole.gallery import Expired, Gallery, Group, Person, Photo, VisitRecord, schema
 from peephole.match import Rule, match
 from peephole.quality import Quality
 
@@ -520,7 +520,7 @@ def test_a_killed_process_leaves_whole_photos(gallery, path, python):
 
 
 def test_a_gallery_that_another_keeps_writing_is_said_to_be_busy(path, photo, monkeypatch):
-    monkeypatch.setattr("peephole.gallery.schema.BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(schema, "FORMAT", replace(schema.FORMAT, timeout=0.05))
     with Gallery.open(path) as one, Gallery.open(path) as two:
         with one._change():
             with pytest.raises(GalleryError, match="is being written by another process"):

@@ -6,6 +6,7 @@ import sqlite3
 import stat
 import subprocess
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -129,9 +130,10 @@ def test_processes_that_make_it_at_once_make_one(path, python):
         process.stdin.flush()
     for process in processes:
         assert process.communicate(timeout=60)[1] == ""
-    assert [each.name for each in path.parent.iterdir()] == ["gallery.db"]
     with Gallery.open(path, create=False) as gallery:
         gallery.check()
+    # Of two that close at the same moment neither is the last, so the log may lie there until one closes it alone.
+    assert [each.name for each in path.parent.iterdir()] == ["gallery.db"]
 
 
 # -- something else ---------------------------------------------------------------------------------------------
@@ -242,11 +244,10 @@ def test_the_migrations_behind_schema_1_are_as_they_were():
 
 def test_a_migration_that_fails_leaves_the_schema_before_it(path, monkeypatch):
     bad = ("CREATE TABLE more (name TEXT)", "INSERT INTO more SELECT name FROM nowhere")
-    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, bad))
-    monkeypatch.setattr(schema, "SCHEMA", len(schema.MIGRATIONS))
+    monkeypatch.setattr(schema, "FORMAT", replace(schema.FORMAT, migrations=(*schema.MIGRATIONS, bad)))
     with pytest.raises(GalleryError, match="nowhere"):
         Gallery.open(old_gallery(path))
-    assert user_version(path) == len(schema.MIGRATIONS) - 1
+    assert user_version(path) == schema.SCHEMA
     monkeypatch.undo()
     with Gallery.open(path) as gallery:
         assert len(gallery.people()) == 2

@@ -172,7 +172,7 @@ def test_an_older_one_is_brought_up_to_date(tmp_path, monkeypatch):
     with History(tmp_path / "h") as history:
         history.frame(ONE)
     more = (*history_module.MIGRATIONS, ("ALTER TABLE frames ADD COLUMN later TEXT",))
-    monkeypatch.setattr(history_module, "MIGRATIONS", more)
+    monkeypatch.setattr(history_module, "FORMAT", replace(history_module.FORMAT, migrations=more))
     History(tmp_path / "h").close()
     db = sqlite3.connect(tmp_path / "h")
     found = db.execute("SELECT later FROM frames").fetchall(), db.execute("PRAGMA user_version").fetchone()

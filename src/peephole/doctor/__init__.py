@@ -170,10 +170,9 @@ def _of_storage(asked: Asked, troubles: Mapping[str, software.Trouble]) -> Itera
         return storage.Place("gallery's disk", gallery_file().parent, "PEEPHOLE_GALLERY", lasting=True, sqlite=True)
 
     def queue() -> storage.Place:
-        import platformdirs
+        from ..spool import queue_folder
 
-        folder = platformdirs.user_state_path("peephole", appauthor=False)
-        return storage.Place("queue's disk", folder, "watch --queue", lasting=True, sqlite=True)
+        return storage.Place("queue's disk", queue_folder(), "watch --queue", lasting=True, sqlite=True)
 
     yield Check("storage", "cache", partial(look, cache))
     yield Check("storage", "gallery's disk", partial(look, galleries))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .. import __version__, database
-from ..database import OLDEST_SQLITE, close_to_others
+from .. import database
 from ..errors import GalleryDamaged, GalleryError, GalleryFull, GalleryNotFound
 
 APPLICATION_ID = int.from_bytes(b"PEEP", "big")
@@ -94,6 +92,15 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 
 SCHEMA = len(MIGRATIONS)
 
+FORMAT = database.Format(
+    application=APPLICATION_ID,
+    foreign="is an SQLite file of another program, no gallery",
+    migrations=MIGRATIONS,
+    set_up=("journal_mode = WAL", "foreign_keys = ON", "secure_delete = ON"),
+    errors=ERRORS,
+    timeout=BUSY_SECONDS,
+)
+
 TABLES = ("people", "groups", "faces", "embeddings", "rules", "visits", "visitors")
 """What holds data, each after those that it refers to."""
 
@@ -108,52 +115,26 @@ def connect(path: Path, *, create: bool = True) -> sqlite3.Connection:
         GalleryDamaged: it is something else, or damaged.
         GalleryError: a newer Peephole wrote it; or it cannot be opened, made or written.
     """
-    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
-        raise GalleryError(f"the gallery needs SQLite 3.37 or newer; this Python has {sqlite3.sqlite_version}")
     with translated(path):
-        if not os.path.lexists(path):
-            if not create:
-                raise GalleryNotFound(
-                    f"there is no gallery {path}; enrol somebody to make it: peephole enroll NAME FILE"
-                )
-            database.make(path, _fill, timeout=BUSY_SECONDS)
-        if not path.is_file():
-            raise GalleryError(f"{path} is no file; name one for the gallery")
-        if path.stat().st_size == 0:
+        if path.is_file() and path.stat().st_size == 0:
             raise GalleryDamaged(f"{path} is an empty file, no gallery; remove it to start with a new one")
-        close_to_others(path)
-        db = open_file(path)
-        try:
-            identify(db, path)
-            _set_up(db)
-            migrate(db)
-        except BaseException:
-            db.close()
-            raise
-    return db
+    missing = GalleryNotFound(f"there is no gallery {path}; enrol somebody to make it: peephole enroll NAME FILE")
+    return database.connect(path, FORMAT, missing=None if create else missing)
 
 
 def open_file(path: Path) -> sqlite3.Connection:
     """A connection to a file that is there, nothing read or changed yet."""
-    return database.open_file(path, timeout=BUSY_SECONDS)
+    return database.open_file(path, timeout=FORMAT.timeout)
 
 
 def identify(db: sqlite3.Connection, path: Path) -> None:
-    """Refuse a file that is no gallery, or that a newer Peephole wrote; it is only read."""
-    (application,) = db.execute("PRAGMA application_id").fetchone()
-    if application != APPLICATION_ID:
-        raise GalleryDamaged(f"{path} is an SQLite file of another program, no gallery; name another file")
-    schema = database.schema_of(db)
-    if schema > SCHEMA:
-        raise GalleryError(
-            f"{path} has schema {schema}, and this Peephole {__version__} knows no schema newer than {SCHEMA}: "
-            "a newer Peephole wrote it; update this one"
-        )
+    """Refuse a file that is no gallery, or that a newer Peephole wrote; see `database.identify`."""
+    database.identify(db, path, FORMAT)
 
 
 def migrate(db: sqlite3.Connection) -> None:
     """Bring the file to the current schema; see `database.migrate`."""
-    database.migrate(db, MIGRATIONS)
+    database.migrate(db, FORMAT.migrations)
 
 
 def check(db: sqlite3.Connection, path: Path) -> None:
@@ -189,19 +170,5 @@ def scrub(db: sqlite3.Connection) -> None:
 @contextmanager
 def translated(path: Path, what: str = "the gallery") -> Iterator[None]:
     """Turn the errors of SQLite and of the operating system into Peephole's; see `database.translated`."""
-    with database.translated(path, what, ERRORS, timeout=BUSY_SECONDS):
+    with database.translated(path, what, ERRORS, timeout=FORMAT.timeout):
         yield
-
-
-def _fill(db: sqlite3.Connection) -> None:
-    """Make a gallery of an empty file."""
-    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    _set_up(db)
-    migrate(db)
-
-
-def _set_up(db: sqlite3.Connection) -> None:
-    """What SQLite has to be told on every connection."""
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA foreign_keys = ON")
-    db.execute("PRAGMA secure_delete = ON")

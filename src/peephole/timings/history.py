@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -19,7 +18,7 @@ from typing import Any, NamedTuple, Self, TypeVar
 
 import msgspec
 
-from .. import __version__, database
+from .. import database
 from ..errors import TimingsError
 from .record import Glance, Record, Setup, text
 
@@ -101,6 +100,16 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 )
 """What leads from each schema to the next. A schema's number is how many of these it has behind it; add, never edit."""
 
+FORMAT = database.Format(
+    application=APPLICATION_ID,
+    foreign="is an SQLite file, and no history of timings",
+    migrations=MIGRATIONS,
+    # A power cut may cost the last rows, which are in the log, and no more.
+    set_up=("journal_mode = WAL", "foreign_keys = ON", "synchronous = NORMAL"),
+    errors=ERRORS,
+    timeout=LAST_PATIENCE,
+)
+
 
 def history_path() -> Path:
     """Where the history is: ``$PEEPHOLE_HISTORY``, or beside the gallery's usual place."""
@@ -146,8 +155,9 @@ class History:
         self._held: deque[Record] = deque()
         self._last, self._since_tidy, self._failing = float("-inf"), 0, False
         self._ids: dict[tuple[Any, ...], int] = {}
-        with self._translated():
-            self._db = _connect(self.path, create=create)
+        missing = TimingsError(f"there is no history of timings {self.path} yet; it is written with --timings FILE")
+        self._db = database.connect(self.path, FORMAT, missing=None if create else missing)
+        self._wait(PATIENCE)
 
     def frame(self, record: Record) -> None:
         """Take a record; it is committed now or with a later one.
@@ -189,8 +199,7 @@ class History:
             TimingsError: it could not be written, and is lost.
         """
         try:
-            with self._translated():
-                self._db.execute(f"PRAGMA busy_timeout = {LAST_PATIENCE * 1e3:.0f}")
+            self._wait(LAST_PATIENCE)
             self.flush()
         finally:
             self._db.close()
@@ -307,6 +316,11 @@ class History:
             known[key] = number
         return number
 
+    def _wait(self, seconds: float) -> None:
+        """How long to wait from now on for another process that is writing."""
+        with self._translated():
+            self._db.execute(f"PRAGMA busy_timeout = {seconds * 1e3:.0f}")
+
     @contextmanager
     def _translated(self) -> Iterator[None]:
         with database.translated(self.path, f"the {self.name}", ERRORS, timeout=PATIENCE):
@@ -370,48 +384,3 @@ def _glance(row: tuple[Any, ...], sides: _Sides) -> Glance:
 
 def _json(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"))
-
-
-def _connect(path: Path, *, create: bool) -> sqlite3.Connection:
-    if sqlite3.sqlite_version_info < database.OLDEST_SQLITE:
-        raise TimingsError(f"the history of timings needs SQLite 3.37 or newer; this is {sqlite3.sqlite_version}")
-    if not os.path.lexists(path):
-        if not create:
-            raise TimingsError(f"there is no history of timings {path} yet; it is written with --timings FILE")
-        database.make(path, _fill, timeout=LAST_PATIENCE)
-    if not path.is_file():
-        raise TimingsError(f"{path} is no file; name one for the history of timings")
-    database.close_to_others(path)
-    db = database.open_file(path, timeout=LAST_PATIENCE)
-    try:
-        _identify(db, path)
-        _set_up(db)
-        database.migrate(db, MIGRATIONS)
-        db.execute(f"PRAGMA busy_timeout = {PATIENCE * 1e3:.0f}")
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-def _identify(db: sqlite3.Connection, path: Path) -> None:
-    (application,) = db.execute("PRAGMA application_id").fetchone()
-    if application != APPLICATION_ID:
-        raise TimingsError(f"{path} is an SQLite file, and no history of timings; name another file")
-    if (schema := database.schema_of(db)) > len(MIGRATIONS):
-        raise TimingsError(
-            f"{path} has schema {schema}, and this Peephole {__version__} knows no schema newer than "
-            f"{len(MIGRATIONS)}: a newer Peephole wrote it; update this one"
-        )
-
-
-def _fill(db: sqlite3.Connection) -> None:
-    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    _set_up(db)
-    database.migrate(db, MIGRATIONS)
-
-
-def _set_up(db: sqlite3.Connection) -> None:
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA foreign_keys = ON")
-    db.execute("PRAGMA synchronous = NORMAL")  # a power cut may cost the last rows, which are in the log, and no more
