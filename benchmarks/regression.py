@@ -1,10 +1,11 @@
 """Does `peephole timings compare` cry wolf, and does it see a stage that takes 10 % longer? In real processes.
 
     python benchmarks/regression.py [--trials 20] [--frames 200] [--profile modern] [--side 640] [--effect 0.1 ...]
-                                    [--stage decode ...] [--neighbour] [--logs DIR] [--json FILE]
+                                    [--stage decode ...] [--turns] [--neighbour] [--logs DIR] [--json FILE]
 
-Each trial is two runs one after the other, each a process of its own that labels the same pictures (40 of the demo's
-scenes, moved and lit anew each) and logs their timings as ``--timings`` does. The two logs are then compared.
+Each trial is two runs, each a process of its own that labels the same pictures (40 of the demo's scenes, moved and lit
+anew each) and logs their timings as ``--timings`` does. The two logs are then compared. The runs are made one after the
+other, or with ``--turns`` by turns: 10 frames of the one, 10 of the other.
 
 1. Both runs are the same: the verdict must be "not distinguishable".
 2. In the second run one stage (the stages take turns) takes so much longer: behind its own work, inside the stage, it
@@ -18,6 +19,7 @@ The logs stay in ``--logs``, and with ``--again`` those there are compared again
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import random
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
 
 PICTURES = 40
 WARM_UP = 5
+TURN = 10
+"""Frames."""
 SHARE = 19 / 20
 """Of the trials that must come out right."""
 NEIGHBOUR = """
@@ -123,21 +127,54 @@ def child(job: dict[str, Any]) -> None:
             return Heavier(inner) if self._inside + name == job["stage"] else inner
 
     for number in range(-WARM_UP, job["frames"]):
+        if number >= 0 and number % TURN == 0:
+            print("waiting", flush=True)
+            input()
         analysis = pipeline.analyse(files[number % len(files)], embed=True, clock=Clock())
         if number >= 0:
             log.frame(Record.of(analysis))
 
 
-def run(options: argparse.Namespace, pictures: Path, log: Path, stage: str = "", effect: float = 0.0) -> None:
-    """One run in a process of its own, unless its log is there to be used again."""
-    if options.again:
-        return
-    log.unlink(missing_ok=True)
-    job = {"profile": options.profile, "pictures": str(pictures), "frames": options.frames, "log": str(log)}
-    job |= {"stage": stage, "effect": effect}
-    done = subprocess.run([sys.executable, __file__, "--child", json.dumps(job)], capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"a run ended with status {done.returncode}:\n{done.stderr[-2000:]}")
+class Run:
+    """A run in a process of its own, unless its log is there to be used again."""
+
+    def __init__(
+        self, options: argparse.Namespace, pictures: Path, log: Path, stage: str = "", effect: float = 0.0
+    ) -> None:
+        self.process: subprocess.Popen[str] | None = None
+        if options.again:
+            return
+        log.unlink(missing_ok=True)
+        job = {"profile": options.profile, "pictures": str(pictures), "frames": options.frames, "log": str(log)}
+        job |= {"stage": stage, "effect": effect}
+        command = [sys.executable, __file__, "--child", json.dumps(job)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.waits()
+
+    def waits(self) -> bool:
+        """Wait until it has had its turn or has ended; whether there are more."""
+        assert self.process
+        assert self.process.stdout
+        if self.process.stdout.readline():
+            return True
+        status, self.process = self.process.wait(), None
+        if status:
+            sys.exit(f"a run ended with status {status}")
+        return False
+
+    def turn(self) -> bool:
+        """Let it look at some frames; whether there are more."""
+        if not self.process:
+            return False
+        assert self.process.stdin
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return self.waits()
+
+    def finish(self) -> None:
+        """Let it look at all of them."""
+        while self.turn():
+            pass
 
 
 @contextmanager
@@ -160,8 +197,13 @@ def trial(options: argparse.Namespace, pictures: Path, name: str, stage: str = "
     from peephole.timings.read import read
 
     logs = [options.logs / f"{name}-{side}.jsonl" for side in ("before", "after")]
-    run(options, pictures, logs[0])
-    run(options, pictures, logs[1], stage, effect)
+    first = Run(options, pictures, logs[0])
+    if not options.turns:
+        first.finish()
+    second = Run(options, pictures, logs[1], stage, effect)
+    turns = itertools.cycle((first, second, second, first))
+    while first.process or second.process:
+        next(turns).turn()
     before, after = (list(read(each)) for each in logs)
     start = time.perf_counter()
     found = compare(before, after)
@@ -193,6 +235,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=640, help="of the square pictures, in pixels")
     parser.add_argument("--stage", action="append", help="which is made slower; several take turns")
     parser.add_argument("--effect", type=float, action="append", help="by what share; the trials are made for each")
+    parser.add_argument("--turns", action="store_true", help="make the two runs by turns")
     parser.add_argument("--neighbour", action="store_true")
     parser.add_argument("--logs", type=Path, metavar="DIR")
     parser.add_argument("--again", action="store_true", help="compare the logs that are there")
@@ -208,7 +251,7 @@ def main() -> None:
         pictures = Path(folder) / "pictures"
         if not options.again:
             compose(pictures, options.side)
-            run(options, pictures, options.logs / "warm-up.jsonl")  # prepares the models
+            Run(options, pictures, options.logs / "warm-up.jsonl").finish()  # prepares the models
         with neighbour(options.neighbour):
             trials(options, report, pictures)
 

@@ -311,14 +311,14 @@ def _percent(ratio: float) -> str:
 
 
 def _change(time: Comparison | None) -> tuple[str, str]:
-    """How the time changed, for the table's first two rows: by the clock, and by processor time where that decides."""
+    """How the time changed, for the table's first two rows: by the clock, and by processor time where that decided."""
     if time is None:
         return "too few looks to compare", ""
     total = time.total
     judged = f"{_percent(total.ratio)} % ({_percent(total.low)} to {_percent(total.high)} %)"
     if total.measure == "clock":
         return f"{judged}, {total.verdict}", ""
-    return f"{_percent(total.clock)} % by the clock", f"{judged} by {total.measure}, steadier here: {total.verdict}"
+    return f"{_percent(total.clock)} % by the clock", f"{judged} by {total.measure}: {total.verdict}"
 
 
 def _named(result: Result) -> int:

@@ -66,6 +66,48 @@ def test_a_busier_machine_is_no_slower_model():
     assert {each.total.measure for each in found} == {"processor time"}
 
 
+@pytest.mark.parametrize("busy", [0.2, 0.5])
+def test_stages_with_more_threads_that_wait_for_a_neighbour_are_no_slower_model(busy):
+    """Beside somebody who computes all the time two threads share what is left, and one thread does not notice."""
+    wait = {"detect": 1 + busy, "embed": 1 + busy}
+    for seed in range(10):
+        before, after = pair(seed)
+        found = compare(before, [replace(each, stages=longer(each.stages, wait)) for each in after])
+        assert found.verdict is Verdict.SAME
+
+
+@pytest.mark.parametrize("stage", ["decode", "detect", "embed"])
+def test_a_stage_that_waits_longer_while_the_others_do_not_is_named(stage):
+    """As for a disk or a lock: by the clock alone."""
+    named = []
+    for seed in range(TRIALS):
+        before, after = pair(seed)
+        found = compare(before, [replace(each, stages=longer(each.stages, {stage: 1.1})) for each in after])
+        named.append([change.stage for change in found.changed(Verdict.SLOWER)])
+        assert by_stage(found)[stage].measure == "clock" or stage not in named[-1]
+    assert sum(each == [stage] for each in named) >= TRIALS - 1
+
+
+def longer(stages, factors):
+    return {name: each * factors.get(name, 1.0) for name, each in stages.items()}
+
+
+def test_several_stages_that_have_changed_are_named_and_no_other():
+    slower = {"detect": 1.2, "align": 1.15}
+    found = verdicts(range(10), both={"stages": STAGES | {"search": 8.0}}, slower=slower)
+    assert sum({each.stage for each in every.changed(Verdict.SLOWER)} == set(slower) for every in found) >= 9
+    assert not any(every.changed(Verdict.FASTER) for every in found)
+
+
+def test_a_stage_too_short_to_judge_does_not_mislead_about_the_others():
+    """`resize` took a quarter of its time in one run of several, by where its memory lay."""
+    stages = STAGES | {"resize": 0.8}
+    for seed in range(10):
+        found = compare(*pair(seed, both={"stages": stages}, slower={"resize": 0.4}))
+        assert not found.changed(Verdict.SLOWER)
+        assert {each.stage for each in found.changed(Verdict.FASTER)} <= {"resize", "total"}
+
+
 def test_a_machine_that_is_a_little_slower_is_no_slower_model():
     found = verdicts(range(TRIALS), machine=0.04)
     assert sum(each.verdict is Verdict.SAME for each in found) >= TRIALS - 1

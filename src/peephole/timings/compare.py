@@ -6,13 +6,14 @@ frame counts by how long it typically takes, so that frames without a face don't
 
 A stage is judged beside the others: what they have in common is taken off, because a machine that is slower now is so
 for all of them. All stages together are judged against everything that a machine drifts from run to run. Both are done
-by the clock and, where it was logged, by processor time, and the steadier of the two in these very frames decides: on
-a quiet machine mostly the clock, on a busy one processor time. How sure that is: `drift`.
+by the clock and, where it was logged, by processor time. The one that shows a change decides, or else the steadier one:
+on a busy machine processor time, and the clock counts for little there. How sure that is: `drift`.
 """
 
 from __future__ import annotations
 
 import enum
+import itertools
 import math
 import statistics
 from collections.abc import Sequence
@@ -20,10 +21,9 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .drift import Floats, Series, group_medians, row_medians
-from .matching import Matched, differences, match_frames
+from .drift import Floats, Series, group_medians
+from .matching import TOTAL, Matched, differences, match_frames
 from .record import Record
 
 TOLERATE = 0.05
@@ -31,12 +31,19 @@ TOLERATE = 0.05
 CONFIDENCE = 0.98
 """The chance that all intervals of a comparison hold the truth. Two runs of the same thing come out as different in any
 stage once in fifty comparisons; at 0.95 it would be once in twenty, which is too often for a build."""
-OWN_FLOOR, MACHINE_FLOOR = 0.01, 0.03
-"""Standard deviations, as shares, of what differs between two runs made one after the other and shows within neither:
-of one stage beside the others, and of all stages alike. Assumed: only many runs on a quiet machine would show them."""
-DISAGREEMENT = 0.2
-"""The share of a disagreement between the clock and processor time that counts as error. They disagree where neighbours
-come or go: threads wait, or run at once and share a core's units."""
+OWN_FLOOR, MACHINE_FLOOR, MACHINE_DRIFT = 0.014, 0.04, 2.5
+"""What differs between two runs and shows within neither, as standard deviations of a share: of one stage beside the
+others, and of all stages alike; and how much larger the variance of all alike is, because it lasts. Like
+`drift.BETWEEN_RUNS` fitted to 70 pairs of runs of the same thing (benchmarks/regression.py)."""
+DISAGREEMENT = (1.0, 0.2)
+"""The share of what the clock and processor time disagree by that counts as error of the clock, of processor time: the
+most of any other stage. They disagree where neighbours come or go: threads wait, or run at once and share a core's
+units. A stage that waits longer while all others do not is slower."""
+EXPLAINS = 4.0
+"""What a change must explain to be taken for one where it is chosen what the others are judged beside: the square of
+two standard errors. A verdict takes more."""
+SEED = 0
+"""Of the bootstrap: the same records give the same comparison."""
 LEAST_SHARE = 0.02
 """A stage that takes less of the frame's time is shown and not judged."""
 TINY = 1e-3
@@ -145,15 +152,12 @@ def _digits(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-def compare(
-    before: Sequence[Record], after: Sequence[Record], *, tolerate: float = TOLERATE, seed: int = 0
-) -> Comparison:
+def compare(before: Sequence[Record], after: Sequence[Record], *, tolerate: float = TOLERATE) -> Comparison:
     """Compare two sets of frames, stage by stage.
 
     Args:
         before, after: in any order; those that could not be looked at are left out.
         tolerate: a regression is what is slower by more than this share.
-        seed: of the bootstrap: the same records and seed give the same comparison.
 
     Raises:
         TimingsError: a side is empty, or too few frames have a counterpart on the other side.
@@ -162,7 +166,7 @@ def compare(
     if not 0 <= tolerate < math.inf:
         raise ValueError(f"tolerate must be a share of at least 0, not {tolerate}")
     matched = match_frames(before, after)
-    changes = _changes(matched, np.random.default_rng(seed))
+    changes = _changes(matched)
     return Comparison(
         stages=tuple(changes[:-1]),
         total=changes[-1],
@@ -174,33 +178,98 @@ def compare(
     )
 
 
-def _changes(matched: Matched, rng: np.random.Generator) -> list[Change]:
+def _judge(
+    measures: Sequence[Series], stages: Sequence[str], leaves: Sequence[int], runs: int
+) -> tuple[Floats, Floats, Floats]:
+    """How much each stage has changed beside those that have not.
+
+    Args:
+        measures: by the clock, by processor time if it was logged.
+        stages: the columns' names.
+        leaves: columns of stages without parts, long enough to tell something.
+        runs: on the side with fewer.
+
+    Returns:
+        Each (measures, stages): the logarithms of the ratios, these without what is the machine's, and the latters'
+        standard errors.
+    """
+    turns = measures[0].interleaved
+    whole, own, variances = (np.empty((len(measures), len(stages))) for _ in range(3))
+    for index, series in enumerate(measures):
+        alike = _unchanged(series, leaves)
+        others = [[leaf for leaf in alike if stage != TOTAL and not _related(stage, stages[leaf])] for stage in stages]
+        beside = series.beside(series.likeness(others))
+        drifts = np.array([not each for each in others]) & (not turns)
+        whole[index], own[index] = series.change, beside.change
+        variances[index] = beside.variance(np.random.default_rng(SEED)) * np.where(drifts, MACHINE_DRIFT, 1.0)
+        variances[index] += np.where(drifts, MACHINE_FLOOR, OWN_FLOOR) ** 2 / runs
+    gaps = np.abs(whole[0] - whole[-1])
+    elsewhere = [max((gaps[leaf] for leaf in leaves if leaf != column), default=0.0) for column in range(len(stages))]
+    doubt = np.outer(DISAGREEMENT[: len(measures)], elsewhere)
+    return whole, own, np.sqrt(variances + doubt**2)
+
+
+def _unchanged(series: Series, leaves: Sequence[int]) -> Sequence[int]:
+    """Those stages beside which the others may be judged: one that has changed makes the rest look changed.
+
+    Of all ways to take some stages, or the machine, for changed, it is the one that leaves the least unexplained, where
+    each that is taken for changed must explain `EXPLAINS`. So one change is likelier than several that look like it.
+    """
+    change, covariance = series.change, series.covariance(np.random.default_rng(SEED))
+    machine = MACHINE_DRIFT * covariance[-1, -1] + MACHINE_FLOOR**2
+    covariance = covariance + OWN_FLOOR**2 * np.eye(len(change))
+    ways = [
+        (
+            EXPLAINS * (len(leaves) - kept) + _unexplained(change[list(rest)], covariance[np.ix_(rest, rest)], machine),
+            rest,
+        )
+        for kept in range(len(leaves), 0, -1)
+        for rest in itertools.combinations(leaves, kept)
+    ]
+    return min(ways, default=(0.0, ()))[1]
+
+
+def _unexplained(change: Floats, covariance: Floats, machine: float) -> float:
+    """What is left of changes, squared and in units of their errors, when all have the one in common that fits best.
+
+    Args:
+        change: (n,) of stages.
+        covariance: (n, n) of these between runs of the same thing.
+        machine: the variance of what a machine drifts by; more may be taken for a change, at the price of one.
+    """
+    inverse = np.linalg.inv(covariance)
+    pull, weight = inverse.sum(axis=0) @ change, inverse.sum()
+    alone = change @ inverse @ change
+    return float(min(alone - pull**2 / (weight + 1 / machine), alone - pull**2 / weight + EXPLAINS))
+
+
+def _changes(matched: Matched) -> list[Change]:
     """Judge every stage, the total last."""
+    stages = matched.stages
     sides = (matched.before, matched.after)
     measures = [_series(matched, *(side.wall for side in sides))]
     if not any(np.isnan(side.cpu).any() for side in sides):
         measures.append(_series(matched, *(side.cpu for side in sides)))
     shares = measures[0].counts_before.sum(axis=0)  # typical milliseconds
     shares /= shares[-1]
-    others = _Others.of(matched.stages, shares)
+    tested = shares >= LEAST_SHARE
+    surely = statistics.NormalDist().inv_cdf(1 - (1 - CONFIDENCE) / (2 * tested.sum()))
 
-    whole = np.array([each.change for each in measures])
-    own = np.array([others.taken_off(each) for each in whole])
-    variances = np.array([each.variance(rng, others.taken_off) for each in measures])
-    machine = 0.0 if matched.interleaved else MACHINE_FLOOR
-    floor = np.hypot(OWN_FLOOR, np.where(others.known, 0.0, machine))
-    variances += floor**2 / matched.runs + (DISAGREEMENT * (whole[0] - whole[-1])) ** 2
+    long = [column for column, share in enumerate(shares[:-1]) if share >= LEAST_SHARE / 2]
+    leaves = [column for column in long if not any(each.startswith(f"{stages[column]}.") for each in stages)]
+    whole, own, errors = _judge(measures, stages, leaves, matched.runs)
+    clock, processor = np.exp(whole[0]), np.exp(whole[-1])
 
-    steadier = np.argmin(variances, axis=0)
-    columns = np.arange(len(steadier))
-    whole, own, errors = (each[steadier, columns] for each in (whole, own, np.sqrt(variances)))
+    # By the measure that shows a change, or else by the steadier one.
+    columns = np.arange(len(stages))
+    certain = np.abs(own) / errors
+    chosen = np.where(certain.max(axis=0) > surely, np.argmax(certain, axis=0), np.argmin(errors, axis=0))
+    whole, own, errors = (each[chosen, columns] for each in (whole, own, errors))
     # The others' common change is taken for the machine's only where it may be, or does not make up what is left: where
     # most stages have changed, the one that has not must not come out as changed.
-    possible = (np.abs(whole - own) < 2 * errors[-1]) | (whole * own > own**2 / 2)
-    tested = shares >= LEAST_SHARE
-    apart = statistics.NormalDist().inv_cdf(1 - (1 - CONFIDENCE) / (2 * tested.sum())) * errors
+    apart = surely * errors
+    possible = (np.abs(whole - own) < apart[-1]) | (whole * own > own**2 / 2)
     there = [[side.wall[:, column][side.wall[:, column] > 0] for side in sides] for column in columns]
-    clock, processor = (np.exp(measures[each].change) for each in (0, -1))
     return [
         Change(
             stage=stage,
@@ -212,12 +281,17 @@ def _changes(matched: Matched, rng: np.random.Generator) -> list[Change]:
             ratio=math.exp(own[index]),
             low=math.exp(own[index] - apart[index]),
             high=math.exp(own[index] + apart[index]),
-            measure=("clock", "processor time")[steadier[index]],
+            measure=("clock", "processor time")[chosen[index]],
             common=math.exp(whole[index] - own[index]),
             verdict=_verdict(own[index], apart[index], bool(possible[index])) if tested[index] else Verdict.UNJUDGED,
         )
-        for index, stage in enumerate(matched.stages)
+        for index, stage in enumerate(stages)
     ]
+
+
+def _related(stage: str, other: str) -> bool:
+    """Whether one of two stages is the other or a part of it."""
+    return f"{stage}.".startswith(f"{other}.") or f"{other}.".startswith(f"{stage}.")
 
 
 def _median(values: Floats) -> float:
@@ -241,42 +315,14 @@ def _series(matched: Matched, before: Floats, after: Floats) -> Series:
     rest = [values - typical[group] for values, group in zip(logs, groups, strict=True)]
     # A frame counts by how long it typically takes.
     counts = [np.exp(typical[group]) * (both / size)[group, None] for group, size in zip(groups, sizes, strict=True)]
-    return Series(rest[0], rest[1], counts[0], counts[1], matched.groups, matched.interleaved)
-
-
-@dataclass(frozen=True, slots=True)
-class _Others:
-    """Which other stages a stage stands beside.
-
-    Attributes:
-        columns: for each stage those of the others: no part of it, it no part of them, and without parts themselves.
-        weights: (stages,) square roots of the stages' shares: a long stage is measured better, but is one stage.
-        known: (stages,) whether there are any.
-    """
-
-    columns: tuple[tuple[int, ...], ...]
-    weights: Floats
-    known: NDArray[np.bool_]
-
-    @classmethod
-    def of(cls, stages: Sequence[str], shares: Floats) -> _Others:
-        """Choose them by name and by share of the frame's time."""
-        leaves = [
-            (column, name)
-            for column, name in enumerate(stages[:-1])
-            if shares[column] >= LEAST_SHARE / 2 and not any(each.startswith(f"{name}.") for each in stages)
-        ]
-        columns = [
-            tuple(column for column, name in leaves if name != stage and not name.startswith(f"{stage}."))
-            for stage in stages[:-1]
-        ]
-        return cls((*columns, ()), np.sqrt(shares), np.array([*map(bool, columns), False]))
-
-    def taken_off(self, changes: Floats) -> Floats:
-        """Changes (..., stages) → each less the weighted median of the others'."""
-        rows = changes.reshape(-1, changes.shape[-1])
-        common = np.zeros_like(rows)
-        for column, others in enumerate(self.columns):
-            if others:
-                common[:, column] = row_medians(rows[:, others], self.weights[list(others)])
-        return changes - common.reshape(changes.shape)
+    there = [(typical > math.log(2 * TINY))[group] for group in groups]
+    return Series(
+        before=rest[0],
+        after=rest[1],
+        counts_before=counts[0],
+        counts_after=counts[1],
+        there_before=there[0],
+        there_after=there[1],
+        fitted=matched.groups,
+        interleaved=matched.interleaved,
+    )
