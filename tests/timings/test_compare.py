@@ -108,6 +108,12 @@ def test_a_stage_too_short_to_judge_does_not_mislead_about_the_others():
         assert {each.stage for each in found.changed(Verdict.FASTER)} <= {"resize", "total"}
 
 
+def test_many_stages():
+    stages = {f"stage{number}": 2.0 for number in range(40)}
+    found = compare(*pair(0, both={"stages": stages}, slower={"stage7": 1.2}))
+    assert [each.stage for each in found.changed(Verdict.SLOWER)] == ["stage7"]
+
+
 def test_a_machine_that_is_a_little_slower_is_no_slower_model():
     found = verdicts(range(TRIALS), machine=0.04)
     assert sum(each.verdict is Verdict.SAME for each in found) >= TRIALS - 1

@@ -44,6 +44,8 @@ EXPLAINS = 4.0
 two standard errors. A verdict takes more."""
 SEED = 0
 """Of the bootstrap: the same records give the same comparison."""
+MOST_LEAVES = 10
+"""So many stages are judged beside, the longest: all ways to choose among them are tried."""
 LEAST_SHARE = 0.02
 """A stage that takes less of the frame's time is shown and not judged."""
 TINY = 1e-3
@@ -255,8 +257,9 @@ def _changes(matched: Matched) -> list[Change]:
     tested = shares >= LEAST_SHARE
     surely = statistics.NormalDist().inv_cdf(1 - (1 - CONFIDENCE) / (2 * tested.sum()))
 
-    long = [column for column, share in enumerate(shares[:-1]) if share >= LEAST_SHARE / 2]
+    long = [int(column) for column in np.argsort(-shares[:-1]) if shares[column] >= LEAST_SHARE / 2]
     leaves = [column for column in long if not any(each.startswith(f"{stages[column]}.") for each in stages)]
+    leaves = leaves[:MOST_LEAVES]
     whole, own, errors = _judge(measures, stages, leaves, matched.runs)
     clock, processor = np.exp(whole[0]), np.exp(whole[-1])
 
