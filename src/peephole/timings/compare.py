@@ -34,7 +34,7 @@ stage once in fifty comparisons; at 0.95 it would be once in twenty, which is to
 OWN_FLOOR, MACHINE_FLOOR, MACHINE_DRIFT = 0.014, 0.04, 2.5
 """What differs between two runs and shows within neither, as standard deviations of a share: of one stage beside the
 others, and of all stages alike; and how much larger the variance of all alike is, because it lasts. Like
-`drift.BETWEEN_RUNS` fitted to 70 pairs of runs of the same thing (benchmarks/regression.py)."""
+`drift.BETWEEN_RUNS` fitted to 119 pairs of runs of the same thing (benchmarks/regression.py)."""
 DISAGREEMENT = (1.0, 0.2)
 """The share of what the clock and processor time disagree by that counts as error of the clock, of processor time: the
 most of any other stage. They disagree where neighbours come or go: threads wait, or run at once and share a core's
