@@ -228,12 +228,14 @@ def _resampled(values: Floats, counts: Floats, places: Floats) -> Floats:
     starts = (places[:, : math.ceil(rows / length)] * rows).astype(np.intp)
     drawn = ((starts[:, :, None] + np.arange(length)) % rows).reshape(RESAMPLES, -1)[:, :rows]
     flat = (drawn + rows * np.arange(RESAMPLES)[:, None]).ravel()
-    times = np.bincount(flat, minlength=RESAMPLES * rows).reshape(RESAMPLES, rows)
-    found = []
+    times = np.bincount(flat, minlength=RESAMPLES * rows).reshape(RESAMPLES, rows).astype(np.float64)
+    found, below = [], np.empty_like(times)
     for column, weights in zip(values.T, counts.T, strict=True):
         order = np.argsort(column, kind="stable")
         ascending = column[order]
-        low, high = _middle(np.cumsum(times[:, order] * weights[order], axis=1))
+        np.take(times, order, axis=1, out=below, mode="clip")  # other modes copy
+        below *= weights[order]
+        low, high = _middle(np.cumsum(below, axis=1, out=below))
         found.append((ascending[low] + ascending[high]) / 2)
     return np.array(found).T
 
