@@ -268,17 +268,9 @@ def test_processes_that_migrate_at_once_migrate_once(path, python):
 
 
 @pytest.fixture
-def disk(tmp_path):
+def disk(mounted):
     """A disk of 2 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2m,mode=700", "tmpfs", str(folder)]
-    try:
-        subprocess.run(mount, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("only root can mount a small disk")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    return mounted("2m")
 
 
 def test_a_full_disk_stores_nothing_of_a_photo(disk, photo, vector):
