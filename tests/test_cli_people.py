@@ -134,6 +134,64 @@ def test_enroll_takes_folders(file, photos, tmp_path):
     assert empty == f"{tmp_path / 'in' / 'empty'}: refused: no picture in this folder"
 
 
+@pytest.fixture
+def album(tmp_path, photos) -> Path:
+    """A folder of Eileen's photos 1 to 3, of which photo 0 is Grace's."""
+    folder = tmp_path / "album"
+    folder.mkdir()
+    shutil.copy(photos / "grace.png", folder / "0.png")
+    with Image.open(photos / "eileen.png") as image:
+        for number, degrees in enumerate((0, 12, -12), 1):
+            image.rotate(degrees, Image.Resampling.BICUBIC).save(folder / f"{number}.png")
+    return folder
+
+
+def test_enroll_refuses_the_photo_of_somebody_else_in_a_folder(file, album, photos):
+    wrong, *right, total = ok("enroll", "Eileen", album, status=1)
+    assert wrong.startswith(f"{album / '0.png'}: refused: unlike Eileen's other photos: score 0.")
+    assert [line.split(": ")[1].startswith("enrolled") for line in right] == [True] * 3
+    assert total == "Eileen: 3 photos in all"
+    assert names(photos / "both.png") == ["Eileen", "unknown"]
+    assert not any("if photo" in line for line in ok("people", "report", "Eileen"))
+
+
+def test_wrong_photo_that_was_confirmed_is_named_by_the_report(file, album, tmp_path):
+    ok("enroll", "Eileen", album, status=1)
+    line, _ = ok("enroll", "--force", "Eileen", album / "0.png")
+    assert line.startswith(f"{album / '0.png'}: enrolled but weak: unlike Eileen's other photos")
+    sheet = tmp_path / "sheet.png"
+    lines = ok("people", "report", "Eileen", "--sheet", sheet)
+    assert any(line.startswith("photo 4 (0.png): unlike Eileen's other photos: score 0.") for line in lines)
+    assert "if photo 4 is not Eileen: peephole people forget Eileen --photo 4" in lines
+    assert not any("another one like" in line for line in lines)
+    with Image.open(sheet) as drawn:
+        height = drawn.height
+    ok("people", "forget", "Eileen", "--photo", 4, "--yes")
+    ok("people", "report", "Eileen", "--sheet", sheet)
+    with Image.open(sheet) as drawn:
+        assert drawn.height < height  # a row less
+
+
+def test_same_person_under_two_names_is_told(known, album):
+    right = [album / f"{number}.png" for number in (1, 2, 3)]
+    *lines, _ = ok("enroll", "Ann", *right, status=1)
+    assert all("refused: this is Eileen's face, to all appearance" in line for line in lines)
+    assert ok("enroll", "--force", "Ann", *right)[-1] == (
+        "Eileen is the same person, to all appearance: peephole people merge Eileen Ann"
+    )
+    lines = ok("people", "report", "Eileen")
+    assert any(line.startswith("the same person as Ann, to all appearance: score ") for line in lines)
+    assert "if Ann is Eileen: peephole people merge Ann Eileen" in lines
+
+
+def test_group_that_is_ignored_and_is_the_same_person_is_told(file, album, photos):
+    assert names("--remember", photos / "eileen.png") == ["unknown"]
+    ok("people", "ignore", "group-1")
+    assert ok("enroll", "--force", "Eileen", album / "1.png")[-1] == (
+        "group-1 is the same person, to all appearance: peephole people ignore group-1 --undo"
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [

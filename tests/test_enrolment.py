@@ -14,7 +14,7 @@ from PIL import Image
 import peephole
 from peephole import enrolment
 from peephole.detectors.planted import Planted
-from peephole.enrolment import LARGEST, digest, flaws, judge, photo_of, portrait, vectors_of
+from peephole.enrolment import LARGEST, digest, enroll_all, flaws, judge_all, photo_of, portrait, vectors_of
 from peephole.errors import (
     FrameNotFound,
     GalleryDamaged,
@@ -194,8 +194,18 @@ def at(angle: float, third: float = 0.0) -> list[float]:
     return [np.cos(np.radians(angle)), np.sin(np.radians(angle)), third]
 
 
-def judged(name, vector, known, quality=GOOD, **more):
-    return judge(name, np.array(vector, np.float32), quality, known, RULE, **more)
+def judged(name, vector, known, quality=GOOD, *, again=False):
+    (verdict,) = judge_all(name, [(np.array(vector, np.float32), quality)], known, RULE, again=[again])
+    return verdict
+
+
+def judged_together(name, vectors, known=None, quality=GOOD):
+    faces = [(np.array(vector, np.float32), quality) for vector in vectors]
+    return judge_all(name, faces, people() if known is None else known, RULE)
+
+
+def refused(*arguments, **more) -> list[bool]:
+    return [bool(refusals) for refusals, _ in judged_together(*arguments, **more)]
 
 
 def test_first_photo_of_the_first_person_is_fine():
@@ -231,14 +241,79 @@ def test_as_much_like_somebody_else_is_weak_and_like_two_others_refused():
     assert judged("Anna", at(0), known) == ([], ["it is as much like Anna as like Ben: score 0.77"])
     assert judged("Ben", at(0), known) == ([], ["it is as much like Anna as like Ben: score 0.77"])
     refusals, weak = judged("Carl", at(0), known)
-    assert refusals == ["it is as much like Anna as like Ben: score 0.77"]
-    assert weak == ["little like Carl's other photos: score -1.00; is it Carl?"]
+    assert refusals == [
+        "it is as much like Anna as like Ben: score 0.77",
+        "unlike Carl's other photos: score -1.00 at best",
+    ]
+    assert weak == []
 
 
 def test_nearly_the_same_photo_is_weak_unless_it_takes_the_others_place():
     known = people(Anna=[at(1)])
     assert judged("Anna", at(0), known) == ([], ["nearly the same as a photo that is there: score 1.00"])
     assert judged("Anna", at(0), known, again=True) == ([], [])
+
+
+def test_photo_that_the_others_hardly_know_is_weak():
+    rule = replace(RULE, impostors=((0.0, 1.0), (0.2, 0.01), (0.3, 0.001)))
+    (verdict,) = judge_all("Anna", [(np.array(at(70), np.float32), GOOD)], people(Anna=[at(0)]), rule)
+    assert verdict == ([], ["little like Anna's other photos: score 0.34; is it Anna?"])
+
+
+# What is judged together
+
+
+@pytest.mark.parametrize("wrong", [0, 1, 3])
+def test_one_photo_of_somebody_else_is_refused_wherever_it_stands(wrong):
+    vectors = [at(0), at(30), at(-30)]
+    vectors.insert(wrong, at(170))
+    verdicts = judged_together("Anna", vectors)
+    assert verdicts[wrong] == (["unlike Anna's other photos: score -0.77 at best"], [])
+    assert [verdict for index, verdict in enumerate(verdicts) if index != wrong] == [([], [])] * 3
+
+
+def test_of_two_photos_that_are_unlike_both_are_refused():
+    words = "the photos are unlike each other, score -0.17 at best: nothing tells which are Anna's"
+    assert judged_together("Anna", [at(0), at(100)]) == [([words], [])] * 2
+
+
+def test_what_is_enrolled_decides_against_what_comes():
+    known = people(Anna=[at(0)])
+    assert refused("Anna", [at(150), at(160), at(20)], known) == [True, True, False]
+    assert refused("Ben", [at(150), at(160), at(20)], people()) == [False, False, True]
+
+
+def test_unclear_faces_do_not_decide_who_the_person_is():
+    faces = [(np.array(at(angle), np.float32), replace(GOOD, size=size)) for angle, size in ((0, 9), (5, 9), (100, 99))]
+    (one, _), (other, _), (clear, _) = judge_all("Anna", faces, people(), RULE)
+    assert one == other == ["too small: 9 px, at least 24 are needed"]
+    assert clear == []
+
+
+def test_somebody_elses_photos_are_refused_under_a_second_name_though_they_are_alike():
+    known = people(Ben=[at(0)])
+    verdicts = judged_together("Anna", [at(20), at(25), at(62)], known)
+    assert [refusals[0].split(":")[0] for refusals, _ in verdicts] == ["this is Ben's face, to all appearance"] * 3
+
+
+def test_somebody_elses_photo_does_not_decide_who_the_person_is():
+    """By number alone Ben's two would be Anna."""
+    assert refused("Anna", [at(180), at(20), at(25)], people(Ben=[at(0)])) == [False, True, True]
+
+
+def test_one_photo_that_is_by_chance_like_somebody_else_is_known_by_the_others():
+    known = people(Ben=[at(0)])
+    assert refused("Anna", [at(58), at(70), at(80), at(90)], known) == [False] * 4
+    assert refused("Anna", [at(58)], known) == [True]
+
+
+def test_photos_nearly_the_same_are_told_once():
+    same = "nearly the same as a photo that is there: score 1.00"
+    assert judged_together("Anna", [at(0), at(1), at(40)]) == [([], []), ([], [same]), ([], [])]
+
+
+def test_no_faces_are_judged():
+    assert judge_all("Anna", [], people(), RULE) == []
 
 
 @pytest.mark.parametrize(
@@ -327,6 +402,46 @@ def test_other_peoples_faces_are_refused_unless_forced(gallery, eileen, grace, a
     done = enroll(at_eileen, gallery, "Grace", eileen, force=True)
     assert done.weak[0].startswith("this is Eileen's face")
     assert done.weak[1].startswith("little like Grace's other photos: score 0.3")
+
+
+@pytest.fixture(scope="module")
+def everywhere() -> Pipeline:
+    return Pipeline("yunet", "sface", threads=1)
+
+
+@pytest.fixture
+def album(tmp_path, eileen, grace) -> list:
+    """Photos 1 to 3 are Eileen's, and photo 0 is Grace's."""
+    wrong = tmp_path / "0.png"
+    Image.fromarray(grace.pixels).save(wrong)
+    for number, angle in enumerate((0, 12, -12), 1):
+        Image.fromarray(eileen.pixels).rotate(angle, Image.Resampling.BICUBIC).save(tmp_path / f"{number}.png")
+    return [wrong, *(tmp_path / f"{number}.png" for number in (1, 2, 3))]
+
+
+def test_wrong_photo_among_a_persons_is_not_enrolled_until_it_is_confirmed(gallery, album, everywhere):
+    looked = []
+    done = enroll_all(InProcess(everywhere), gallery, "Eileen", album, progress=lambda *counts: looked.append(counts))
+    wrong, *right = done
+    assert isinstance(wrong, PhotoRefused)
+    assert str(wrong).startswith("unlike Eileen's other photos: score 0.")
+    assert [(each.source, each.photo) for each in right] == [(str(file), n) for n, file in enumerate(album[1:], 1)]
+    assert looked == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    known, rule = Known().read(gallery, everywhere.recognizer)
+    assert everywhere.analyse(album[0], people=known, rule=rule).faces[0].name == "unknown"
+    with pytest.raises(PhotoRefused, match=r"unlike Eileen's other photos.*--force"):
+        enroll(everywhere, gallery, "Eileen", album[0])
+    confirmed = enroll(everywhere, gallery, "Eileen", album[0], force=True)
+    assert confirmed.weak[0].startswith("unlike Eileen's other photos")
+
+
+def test_what_cannot_be_looked_at_is_told_in_its_place(gallery, album, everywhere, tmp_path):
+    Image.new("RGB", (64, 64), "grey").save(tmp_path / "nobody.png")
+    files = [tmp_path / "gone.png", album[1], tmp_path / "nobody.png", album[1]]
+    gone, first, nobody, again = enroll_all(InProcess(everywhere), gallery, "Eileen", files)
+    assert isinstance(gone, FrameNotFound)
+    assert isinstance(nobody, PhotoRefused)
+    assert (first.photo, first.again, again.photo, again.again, again.weak) == (1, False, 1, True, ())
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", "x" * 300, "unknown", "group-3", " \n", "a\x00b"])

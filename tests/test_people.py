@@ -176,6 +176,45 @@ def test_somebody_small_in_the_background_is_nobody(tmp_path, pipeline, eileen, 
     assert people.names == ("alone",)
 
 
+def turned(frame, degrees: float, target: Path) -> Path:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(frame.pixels).rotate(degrees, Image.Resampling.BICUBIC).save(target)
+    return target
+
+
+def test_photo_unlike_the_persons_others_is_left_out(tmp_path, pipeline, eileen, grace, grace_file):
+    for number, degrees in enumerate((0, 12, -12), 1):
+        turned(eileen, degrees, tmp_path / "Eileen" / f"{number}.png")
+    wrong = put(grace_file, tmp_path / "Eileen" / "0.jpg")
+    both = put_both(eileen, grace, tmp_path / "Eileen" / "both.png")  # Grace on it is not Eileen
+    people = load_people(tmp_path, pipeline)
+    assert people.names == ("Eileen",) * 4
+    ((path, reason),) = people.problems
+    assert path == str(wrong)
+    assert reason.startswith("unlike Eileen's other photos: score 0.")
+    assert [each.name for each in pipeline.analyse(both, people=people).faces].count("Eileen") == 1
+
+
+def test_of_two_photos_that_are_unlike_none_is_used(tmp_path, pipeline, eileen_file, grace_file):
+    photos = [put(eileen_file, tmp_path / "Eileen" / "1.png"), put(grace_file, tmp_path / "Eileen" / "2.jpg")]
+    put(eileen_file, tmp_path / "Anna" / "1.png")
+    people = load_people(tmp_path, pipeline)
+    assert people.names == ("Anna",)
+    assert [path for path, _ in people.problems] == [*map(str, photos), str(tmp_path / "Eileen")]
+    assert "nothing tells which are Eileen's" in people.problems[0][1]
+
+
+def test_same_person_in_two_folders_is_told(tmp_path, pipeline, eileen, grace_file):
+    for name, degrees in (("Ann", 0), ("Eileen", 12)):
+        turned(eileen, degrees, tmp_path / name / "1.png")
+    put(grace_file, tmp_path / "Grace" / "1.jpg")
+    people = load_people(tmp_path, pipeline)
+    assert people.names == ("Ann", "Eileen", "Grace")
+    ((path, reason),) = people.problems
+    assert path == str(tmp_path / "Eileen")
+    assert reason.startswith("the same person as Ann, to all appearance: score 0.")
+
+
 @pytest.mark.parametrize("with_a_photo", [True, False])
 def test_person_without_a_usable_photo_is_named(tmp_path, pipeline, grace_file, with_a_photo):
     put(grace_file, tmp_path / "Grace" / "1.jpg")

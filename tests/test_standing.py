@@ -54,7 +54,38 @@ def test_each_photo_is_matched_without_itself():
         ("stranger.jpg", False),
     ]
     assert "  stranger.jpg: unknown, nearest" in "\n".join(found.lines())
-    assert found.advice == "another one like stranger.jpg"
+
+
+def test_no_photo_like_an_outlier_is_asked_for():
+    stranger = Shot("stranger.jpg", EVE, turned(-30, colour=0.0))
+    found = standing("Ada", [stranger, *shots(CLEAR, turned(30), turned(20))], NOBODY, RULE)
+    assert found.outliers == (("stranger.jpg", pytest.approx(0)),)
+    assert "stranger.jpg: unlike Ada's other photos: score 0.00 at best" in found.lines()
+    assert (found.left, found.front, found.right, found.grey) == (0, 1, 2, 0)
+    assert found.alike == pytest.approx(0.64)
+    assert found.advice == "one turned to the left of the picture"
+
+
+def test_another_one_like_a_photo_that_the_others_hardly_know():
+    rule = replace(RULE, impostors=((0.0, 1.0), (0.2, 0.01), (0.3, 0.001)))
+    odd = Shot("odd.jpg", towards(ADA, 0.5, 7), CLEAR)
+    found = standing("Ada", [*shots(CLEAR, CLEAR), odd], NOBODY, rule)
+    assert (found.outliers, found.advice) == ((), "another one like odd.jpg")
+
+
+def test_two_photos_that_are_unlike():
+    found = standing("Ada", [Shot("one.jpg", ADA, CLEAR), Shot("other.jpg", EVE, CLEAR)], NOBODY, RULE)
+    assert [photo for photo, _ in found.outliers] == ["one.jpg", "other.jpg"]
+    assert "nothing tells which are Ada's" in found.lines()[1]
+    assert (found.advice, found.because) == ("one that is Ada beyond doubt", "the photos are unlike each other")
+
+
+def test_the_same_person_under_another_name():
+    others = People(("Bob", "Eve"), np.stack([towards(ADA, 0.9, 7), EVE]))
+    found = standing("Ada", shots(CLEAR, CLEAR), others, RULE)
+    assert found.same == (("Bob", pytest.approx(0.72)),)
+    assert "the same person as Bob, to all appearance: score 0.72" in found.lines()
+    assert found.advice == "one name in place of Ada and Bob"
 
 
 def test_a_photo_of_somebody_else_is_found():

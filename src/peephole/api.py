@@ -184,11 +184,11 @@ def enroll(
         name: whose photo it is.
         image: see `detect`.
         gallery: its file; by default that of `peephole.gallery.gallery_path`.
-        force: take a face that is unclear, or like somebody else's, all the same.
+        force: take a face that is unclear, like somebody else's, or unlike the person's photos, all the same.
         options: see `Options`.
 
     Raises:
-        PhotoRefused: it shows no face, several, an unclear one or somebody else's.
+        PhotoRefused: it shows no face, several, an unclear one, somebody else's, or one unlike the person's photos.
         GalleryError: the name, or the gallery, will not do.
         FrameError, UsageError, ModelError: see `peephole.errors`.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -45,12 +46,14 @@ SOME_FAILED = 1
 SHORT = 12
 """Digits of a hash in a table."""
 DAY = 86_400.0
+GROUP = re.compile("group-([0-9]{1,18})")
+"""What a group of unknown faces is called."""
 
 
 @click.command()
 @click.argument("name", metavar="NAME")
 @click.argument("photos", nargs=-1, required=True, metavar="FILE|DIR...")
-@click.option("--force", is_flag=True, help="Also a face that is unclear, or like somebody else's.")
+@click.option("--force", is_flag=True, help="Also a face that is unclear, or whose it is is in doubt.")
 @gallery_option
 @look_options
 @recognizer_option
@@ -58,7 +61,8 @@ DAY = 86_400.0
 def enroll(name: str, photos: tuple[str, ...], force: bool, gallery: str | None, **options: Any) -> None:
     """Enrol photos of a person, a verdict each; exit status 1 where one was refused.
 
-    A photo must show one clear face that is nobody else's. The person is made with the first one.
+    A photo must show one clear face that is nobody else's and is like the person's other photos, those given with it
+    too. The person is made with the first one.
     """
     looking, how = open_looking(options, embed=True, keep=True)  # first: a worker loads while all else does
     with looking:
@@ -68,30 +72,50 @@ def enroll(name: str, photos: tuple[str, ...], force: bool, gallery: str | None,
         with Gallery.open(gallery) as opened:
             refused = _enrolled(looking, how, opened, name, photos, force=force)
             count = next((each.photos for each in opened.people() if each.name == name), 0)
+            same = _same(opened, name, looking.recognizer)
         click.echo(f"{name}: {counted(count, 'photo')} in all")
+        for line in same:
+            click.echo(line)
     sys.exit(SOME_FAILED if refused else 0)
 
 
 def _enrolled(looking: Looking, how: How, gallery: Gallery, name: str, photos: tuple[str, ...], *, force: bool) -> int:
-    """Enrol each photo and print its verdict; how many were refused."""
-    from .enrolment import enroll as enrol
+    """Enrol the photos and print a verdict each; how many were refused."""
+    from .enrolment import Enrolment, enroll_all
     from .people import listed
     from .report import escaped
 
+    files = list(chain.from_iterable(map(listed, photos)))
+    sound = [file for file, error in files if error is None]
     refused = 0
-    for file, error in chain.from_iterable(map(listed, photos)):
-        try:
-            if error:
-                raise error
-            done = enrol(looking, gallery, name, file, force=force, **how)
-        except (FrameError, PhotoRefused) as problem:
-            refused += 1
-            verdict = f"refused: {problem}"
-        else:
-            verdict = "enrolled again" if done.again else "enrolled"
-            verdict += f" but weak: {'; '.join(done.weak)}" if done.weak else ""
-        click.echo(f"{escaped(file)}: {verdict}")
+    with _bar("photo") as tell:
+        done = enroll_all(looking, gallery, name, sound, force=force, progress=tell, **how)
+        for file, error in files:
+            found = error or next(done)
+            if isinstance(found, Enrolment):
+                verdict = "enrolled again" if found.again else "enrolled"
+                verdict += f" but weak: {'; '.join(found.weak)}" if found.weak else ""
+            else:
+                refused += 1
+                verdict = f"refused: {found}"
+            click.echo(f"{escaped(file)}: {verdict}")
     return refused
+
+
+def _same(gallery: Gallery, name: str, recognizer: Identified) -> list[str]:
+    """Who else is this person, to all appearance, a line each."""
+    from .outliers import same_person
+    from .people import Known
+
+    found = same_person(name, *Known().read(gallery, recognizer))
+    return [f"{other} is the same person, to all appearance: {_merging(other, name)}" for other, _ in found]
+
+
+def _merging(source: str, into: str) -> str:
+    """The command that makes two people one; an ignored group of unknown faces comes back by being ignored no more."""
+    if GROUP.fullmatch(source):
+        return f"peephole people ignore {source} --undo"
+    return f"peephole people merge {shlex.quote(source)} {shlex.quote(into)}"
 
 
 @click.command("not")
@@ -256,7 +280,7 @@ def forget(name: str, photo: int | None, yes: bool, gallery: str | None) -> None
 @gallery_option
 def ignore(name: str, undo: bool, gallery: str | None) -> None:
     """Never name, announce or offer a person, or a group of unknown faces as group-12."""
-    group = re.fullmatch("group-([0-9]{1,18})", name)
+    group = GROUP.fullmatch(name)
     with _opened(gallery) as opened:
         if group:
             opened.ignore_group(int(group[1]), not undo)
@@ -281,7 +305,7 @@ def report(name: str, sheet: str | None, as_json: bool, gallery: str | None, **o
         if as_json:
             click.echo(json.dumps(asdict(found)))
         else:
-            for line in [*found.lines(), *map(_described, photos)]:
+            for line in [*found.lines(), *_remedies(found, photos), *map(_described, photos)]:
                 click.echo(line)
         if sheet:
             _draw(photos, found, looking, Path(sheet))
@@ -313,6 +337,19 @@ def _standing(gallery: Gallery, name: str, photos: Sequence[StoredPhoto], recogn
     return standing(name, shots, rest, rule)
 
 
+def _remedies(found: Standing, photos: Sequence[StoredPhoto]) -> list[str]:
+    """What to do about outliers, and about one person under two names."""
+    numbers = {_label(photo.id, photo.source): photo.id for photo in photos}
+    name = shlex.quote(found.name)
+    return [
+        *(
+            f"if photo {numbers[label]} is not {found.name}: peephole people forget {name} --photo {numbers[label]}"
+            for label, _ in found.outliers
+        ),
+        *(f"if {other} is {found.name}: {_merging(other, found.name)}" for other, _ in found.same),
+    ]
+
+
 def _described(photo: StoredPhoto) -> str:
     shows = ""
     if photo.quality is not None:
@@ -328,17 +365,19 @@ def _label(number: int, source: str) -> str:
 
 
 def _draw(photos: Sequence[StoredPhoto], found: Standing, looking: Looking, file: Path) -> None:
-    """A contact sheet: the photos that are good, weak, taken for somebody else, and doubled."""
+    """A contact sheet: the photos that are good, weak, unlike the others, taken for somebody else, and doubled."""
     from .sheets import contact_sheet
 
     pictures = {_label(each.id, each.source): looking.portrait(each) for each in photos}
     weak = dict(found.weak)
-    lost = {check.photo: check.match.name for check in found.checks if not check.right}
+    apart = dict(found.outliers)
+    lost = {check.photo for check in found.checks if not check.right} - apart.keys()
     double = {pair.other: pair.one for pair in found.duplicates}
     rows: list[tuple[str, list[tuple[Any, str]]]] = []
     for title, chosen in (
-        (f"{found.name}: good", [each for each in pictures if each not in weak | lost | double]),
+        (f"{found.name}: good", [each for each in pictures if each not in {*weak, *apart, *lost, *double}]),
         ("weak", list(weak)),
+        ("unlike the others", list(apart)),
         ("not known by the other photos", [each for each in pictures if each in lost]),
         ("nearly the same as another", [each for each in pictures if each in double]),
     ):
@@ -498,6 +537,8 @@ def _bar(unit: str) -> Iterator[Callable[[int, int], object]]:
         def tell(done: int, total: int) -> None:
             bar.total = total
             bar.update(done - bar.n)
+            if done == total:
+                bar.close()  # before anything else is printed
 
         yield tell
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Unpack
 
@@ -20,6 +20,7 @@ from .gallery import Gallery, Photo, StoredFace, checked_name
 from .geometry import Transform, round_boxes
 from .looking import Looking
 from .match import People, Rule, compare, match
+from .outliers import outliers, unlike
 from .people import subject
 from .pipeline import How, Pipeline
 from .quality import BLURRED, FLAT, SMALLEST, TURNED, Quality, reason
@@ -59,6 +60,15 @@ class Enrolment:
     quality: Quality
 
 
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A photo that was looked at."""
+
+    photo: Photo
+    embedding: NDArray[np.float32]
+    quality: Quality
+
+
 def enroll(
     looking: Looking,
     gallery: Gallery,
@@ -68,40 +78,96 @@ def enroll(
     force: bool = False,
     **how: Unpack[How],
 ) -> Enrolment:
-    """Enrol one photo of a person, who is made with the first one.
-
-    It must show exactly one face, apart from such as are less than `people.BYSTANDER` as large, that is clear enough to
-    be told and that is nobody else's who is enrolled or ignored. The same picture again takes the place of the one
-    before.
-
-    Args:
-        looking: looks at the photo.
-        gallery: where to.
-        name: whose photo it is.
-        source: see `frame.read`.
-        force: take a face that is unclear or like somebody else's all the same; then it is weak.
-        how: see `Pipeline.analyse`.
+    """Enrol one photo of a person, who is made with the first one; see `enroll_all`.
 
     Raises:
-        PhotoRefused: it shows no face, several, an unclear one or somebody else's; nothing was stored.
+        PhotoRefused: it shows no face, several, an unclear one, somebody else's or one unlike the person's photos;
+            nothing was stored.
         NameRefused: nobody can have this name, or somebody has it in other letters' case.
         GalleryModelMismatch: those enrolled have no embedding of this recognizer.
         FrameError, ModelError, GalleryError: see `peephole.errors`; nothing was stored.
     """
+    (done,) = enroll_all(looking, gallery, name, [source], force=force, **how)
+    if not isinstance(done, Enrolment):
+        raise done
+    return done
+
+
+def enroll_all(
+    looking: Looking,
+    gallery: Gallery,
+    name: str,
+    sources: Sequence[Source | Frame],
+    *,
+    force: bool = False,
+    progress: Callable[[int, int], object] | None = None,
+    **how: Unpack[How],
+) -> Iterator[Enrolment | FrameError | PhotoRefused]:
+    """Enrol photos of a person, who is made with the first one. All are looked at before any is judged.
+
+    Each must show exactly one face, apart from such as are less than `people.BYSTANDER` as large, that is clear enough
+    to be told, that is nobody else's who is enrolled or ignored, and that is not unlike the person's other photos, be
+    they in the gallery or among these. The same picture again takes the place of the one before.
+
+    Args:
+        looking: looks at the photos.
+        gallery: where to.
+        name: whose photos they are.
+        sources: see `frame.read`.
+        force: take a face that is unclear, like somebody else's or unlike the others all the same; then it is weak.
+        progress: told of how many photos were looked at, and how many there are.
+        how: see `Pipeline.analyse`.
+
+    Yields:
+        For each source, in their order, what became of it: enrolled, or the reason why nothing of it was stored.
+
+    Raises:
+        NameRefused, GalleryModelMismatch: see `enroll`.
+        ModelError, GalleryError: see `peephole.errors`; what was yielded before is stored.
+    """
     name = checked_name(name)
-    analysis = looking.analyse(source, **how, embed=True)
-    face = analysis.faces[_only(analysis.faces)]
-    photo = looking.photo(source, analysis, face)
     recognizer = looking.recognizer
     known, rule = gallery.known(recognizer.model_id), gallery.rule(recognizer.model_id) or recognizer.rule
-    again = gallery.has_photo(name, photo.sha256)
+    looked: list[_Candidate | FrameError | PhotoRefused] = []
+    for source in sources:
+        try:
+            looked.append(_look(looking, source, how))
+        except (FrameError, PhotoRefused) as error:
+            looked.append(error)
+        if progress:
+            progress(len(looked), len(sources))
+    again, before = [], set[str]()
+    for each in looked:
+        if isinstance(each, _Candidate):
+            sha256 = each.photo.sha256
+            again.append(sha256 in before or gallery.has_photo(name, sha256))
+            before.add(sha256)
+    faces = [(each.embedding, each.quality) for each in looked if isinstance(each, _Candidate)]
+    verdicts = zip(again, judge_all(name, faces, known, rule, again=again), strict=True)
+    for each in looked:
+        if not isinstance(each, _Candidate):
+            yield each
+            continue
+        same, (refusals, weak) = next(verdicts)
+        if refusals and not force:
+            yield PhotoRefused(f"{'; '.join(refusals)}; --force takes it all the same")
+            continue
+        number = gallery.add_photo(name, each.photo, {recognizer.model_id: each.embedding})
+        yield Enrolment(name, each.photo.source, number, same, (*refusals, *weak), each.quality)
+
+
+def _look(looking: Looking, source: Source | Frame, how: How) -> _Candidate:
+    """The one face of a photo.
+
+    Raises:
+        PhotoRefused: it shows none, or several.
+        FrameError: it cannot be read.
+    """
+    analysis = looking.analyse(source, **how, embed=True)
+    face = analysis.faces[_only(analysis.faces)]
     if face.quality is None or face.embedding is None:
         raise ValueError("a face without quality and embedding cannot be enrolled")
-    refusals, weak = judge(name, face.embedding, face.quality, known, rule, again=again)
-    if refusals and not force:
-        raise PhotoRefused("; ".join(refusals))
-    number = gallery.add_photo(name, photo, {recognizer.model_id: face.embedding})
-    return Enrolment(name, photo.source, number, again, (*refusals, *weak), face.quality)
+    return _Candidate(looking.photo(source, analysis, face), face.embedding, face.quality)
 
 
 def digest(source: Snapshot | Frame) -> str:
@@ -133,7 +199,7 @@ def _only(faces: Faces) -> int:
 
 
 def judge(
-    name: str, embedding: NDArray[np.float32], quality: Quality, known: People, rule: Rule, *, again: bool = False
+    name: str, embedding: NDArray[np.float32], quality: Quality, known: People, rule: Rule
 ) -> tuple[list[str], list[str]]:
     """What speaks against enrolling a face as this person's, and what only makes it a weak photo, in words. Pure.
 
@@ -143,7 +209,6 @@ def judge(
         quality: the face's.
         known: who is enrolled, this person or not.
         rule: what gives names.
-        again: this very picture is among the person's photos.
     """
     unclear = reason(quality)
     refusals = [unclear] if unclear else []
@@ -159,14 +224,105 @@ def judge(
     elif found.decided == "small-margin":
         two = f"it is as much like {found.nearest} as like {found.runner_up}: score {score}"
         (weak if name in (found.nearest, found.runner_up) else refusals).append(two)
-    own = np.array([each == name for each in known.names], bool)
-    if own.any() and not again:
-        best = float(compare(embedding[None], known.embeddings[own], rule.similarity).max())
-        if best >= DUPLICATE[rule.similarity]:
-            weak.append(f"nearly the same as a photo that is there: score {best:.2f}")
-        elif best < rule.limit(known.known):
-            weak.append(f"little like {name}'s other photos: score {best:.2f}; is it {name}?")
     return refusals, weak
+
+
+def judge_all(
+    name: str,
+    faces: Sequence[tuple[NDArray[np.float32], Quality]],
+    known: People,
+    rule: Rule,
+    *,
+    again: Sequence[bool] | None = None,
+) -> list[tuple[list[str], list[str]]]:
+    """`judge` for faces that are to be enrolled together, and whether they are one person's. Pure.
+
+    Which photos are the person's is decided by those that are enrolled, or else by the majority of the faces; see
+    `outliers.outliers`. Unclear faces, and those that are somebody else's, have no part in it. Faces most of which are
+    one enrolled person's are all compared with them: that is the same person under two names.
+
+    Args:
+        name: the person's.
+        faces: the embedding, (d,), and the quality of each.
+        known: who is enrolled, this person or not.
+        rule: what gives names.
+        again: which of them take the place of the same picture.
+
+    Returns:
+        What speaks against each, and what makes it weak.
+    """
+    if not faces:
+        return []
+    vectors = np.stack([embedding for embedding, _ in faces])
+    own = known.embeddings[[each == name for each in known.names]].reshape(-1, vectors.shape[1])
+    clear = np.array([reason(quality) is None for _, quality in faces])
+    taken = _taken(name, vectors, known, rule)
+    whose = None if len(own) else _most(taken[clear])
+
+    voters = np.flatnonzero(clear & (taken == ""))
+    rows = np.concatenate([own, vectors[voters]])
+    out, scores = outliers(rows, rule, trusted=np.arange(len(rows)) < len(own))
+    belongs = np.zeros(len(faces), bool)
+    belongs[voters] = ~out[len(own) :]
+    nobody = not len(own) and not belongs.any()
+    apart = {
+        index: unlike(name, score, nobody=nobody)
+        for index, score in zip(voters.tolist(), scores[len(own) :].tolist(), strict=True)
+        if not belongs[index]
+    }
+
+    verdicts = []
+    for index, (embedding, quality) in enumerate(faces):
+        beside = np.arange(len(faces)) != index
+        others = np.flatnonzero(beside & belongs)
+        people = _with(known, whose or name, vectors[beside & (taken == whose)] if whose else vectors[others])
+        refusals, weak = judge(name, embedding, quality, people, rule)
+        if index in apart:
+            refusals.append(apart[index])
+        elif not (again and again[index]):
+            like = compare(embedding[None], np.concatenate([own, vectors[others]]), rule.similarity)[0]
+            there = np.concatenate([np.ones(len(own), bool), others < index])
+            weak += _likeness(name, like, there, DUPLICATE[rule.similarity], rule.limit(people.known))
+        verdicts.append((refusals, weak))
+    return verdicts
+
+
+def _taken(name: str, embeddings: NDArray[np.float32], known: People, rule: Rule) -> NDArray[np.object_]:
+    """Whose each face is, to all appearance, where it is somebody else's than this person's; or nothing: (n,)."""
+    found = match(embeddings, known, rule)
+    theirs = [each.decided in ("named", "ignored") and each.nearest != name for each in found]
+    return np.array([each.nearest if yes else "" for each, yes in zip(found, theirs, strict=True)], object)
+
+
+def _most(names: NDArray[np.object_]) -> str | None:
+    """The name that more than half of them are, if there is one."""
+    return next((each for each in set(names) if each and 2 * (names == each).sum() > len(names)), None)
+
+
+def _with(known: People, name: str, embeddings: NDArray[np.float32]) -> People:
+    """The known people, and these faces as photos of one of them."""
+    if not len(embeddings):
+        return known
+    rows = np.concatenate([known.embeddings.reshape(-1, embeddings.shape[1]), embeddings])
+    return replace(known, names=(*known.names, *[name] * len(embeddings)), embeddings=rows)
+
+
+def _likeness(name: str, scores: NDArray[np.float64], there: NDArray[np.bool_], same: float, least: float) -> list[str]:
+    """What a photo's scores with the person's other photos, (n,), make weak of it, in words.
+
+    Args:
+        name: the person's.
+        scores: see above.
+        there: which of the other photos come before this one, (n,).
+        same: from what score on two photos are nearly the same.
+        least: the least score that gives the name.
+    """
+    nearest = scores[there].max(initial=-np.inf)
+    if nearest >= same:
+        return [f"nearly the same as a photo that is there: score {nearest:.2f}"]
+    if len(scores) and scores.max() < least:
+        return [f"little like {name}'s other photos: score {scores.max():.2f}; is it {name}?"]
+    return []
 
 
 def flaws(quality: Quality) -> list[str]:

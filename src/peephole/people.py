@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +17,7 @@ from .frame import SUFFIXES
 from .gallery import Gallery
 from .geometry import areas
 from .match import People, Rule, match
+from .outliers import outliers, same_person, unlike
 from .pipeline import Analysis, Identified, Scale
 
 Problem = Callable[[str, str], object]
@@ -97,8 +99,10 @@ def load_people(
     """Embed the photos of each person.
 
     A photo must show exactly one face, apart from such as are less than `BYSTANDER` as large, or exactly one that the
-    recognizer's rule knows by the person's photos of that kind. One that doesn't, or cannot be read, is left out and
-    named in `People.problems`, as is a folder that cannot be listed; the person's other photos are used.
+    recognizer's rule knows by the person's photos of that kind. One that doesn't, cannot be read, or is unlike the
+    person's other photos (see `outliers.outliers`) is left out and named in `People.problems`, as is a folder that
+    cannot be listed; the person's other photos are used. Named there, too, is a person who is another one, to all
+    appearance (see `outliers.same_person`).
 
     Args:
         folder: holds a folder a person, named after them.
@@ -143,34 +147,53 @@ def load_people(
     if not names:
         reasons = "; ".join(f"{path}: {reason}" for path, reason in problems)
         raise PeopleError(f"{root} holds no usable photo: {reasons}")
-    return People(tuple(names), np.stack(vectors), tuple(problems), model=pipeline.recognizer.model_id)
+    people = People(tuple(names), np.stack(vectors), model=pipeline.recognizer.model_id)
+    return replace(people, problems=(*problems, *_same(root, people, pipeline.recognizer.rule)))
+
+
+def _same(root: Path, people: People, rule: Rule) -> Iterator[tuple[str, str]]:
+    """The folders of people who are others under a second name."""
+    for name in people.persons:
+        for other, score in same_person(name, people, rule):
+            if other < name:
+                yield str(root / name), f"the same person as {other}, to all appearance: score {score:.2f}"
 
 
 def _own(
     name: str, looked: Sequence[tuple[Path, Faces | FrameError]], rule: Rule, problem: Problem
 ) -> list[NDArray[np.float32]]:
     """A person's vectors from their photos; the photos without one are told of, all in their order."""
-    sure = [
-        faces.embeddings[shown]
-        for _, faces in looked
+    sure = {
+        photo: faces.embeddings[shown]
+        for photo, faces in looked
         if isinstance(faces, Faces) and faces.embeddings is not None and (shown := subject(faces)) is not None
-    ]
-    person = People((name,) * len(sure), np.stack(sure)) if sure else None
+    }
+    out, scores = outliers(np.stack([*sure.values()]), rule) if sure else ((), ())
+    apart = {photo: score for photo, yes, score in zip(sure, out, scores, strict=True) if yes}
+    own = [vector for photo, vector in sure.items() if photo not in apart]
+    person = People((name,) * len(own), np.stack(own)) if own else None
     vectors = []
     for photo, faces in looked:
-        if not isinstance(faces, Faces):
+        if photo in apart:
+            problem(str(photo), unlike(name, apart[photo], nobody=not own))
+        elif photo in sure:
+            vectors.append(sure[photo])
+        elif not isinstance(faces, Faces):
             problem(str(photo), str(faces))
-            continue
-        shown = subject(faces)
-        if shown is None and person and faces.embeddings is not None:
-            known = [index for index, each in enumerate(match(faces.embeddings, person, rule)) if each.name == name]
-            shown = known[0] if len(known) == 1 else None
-        if shown is None or faces.embeddings is None:
+        elif (known := _recognized(name, faces, person, rule)) is not None:
+            vectors.append(known)
+        else:
             found = "no face" if not len(faces) else f"{len(faces)} faces"
             problem(str(photo), f"{found} found, exactly one is needed")
-        else:
-            vectors.append(faces.embeddings[shown])
     return vectors
+
+
+def _recognized(name: str, faces: Faces, person: People | None, rule: Rule) -> NDArray[np.float32] | None:
+    """The vector of the one face that is the person's by their other photos, or None."""
+    if person is None or faces.embeddings is None:
+        return None
+    known = [index for index, each in enumerate(match(faces.embeddings, person, rule)) if each.name == name]
+    return faces.embeddings[known[0]] if len(known) == 1 else None
 
 
 def subject(faces: Faces) -> int | None:

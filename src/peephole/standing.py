@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from .faces import Match
 from .match import People, Rule, Similarity, compare, match
+from .outliers import outliers, same_person, unlike
 from .quality import Quality, reason
 from .words import counted
 
@@ -63,7 +64,10 @@ class Standing:
     Attributes:
         name: whose.
         photos: how many.
-        alike: the mean score between two of them; None with one photo. Less is more variety.
+        outliers: those unlike the others, each with its best score with one of them; see `outliers.outliers`. They say
+            nothing about variety, angles and light, and none like them is asked for.
+        same: whoever else is the same person, to all appearance, each with the best score; see `outliers.same_person`.
+        alike: the mean score between two photos; None with one photo. Less is more variety.
         left, front, right: how many show the face turned to the left of the picture, straight on, to the right.
         colour, grey: how many have colour, and how many have none, as by infrared light.
         weak: (photo, reason) of those that would count as unclear.
@@ -76,6 +80,8 @@ class Standing:
 
     name: str
     photos: int
+    outliers: tuple[tuple[str, float], ...]
+    same: tuple[tuple[str, float], ...]
     alike: float | None
     left: int
     front: int
@@ -92,6 +98,9 @@ class Standing:
     def lines(self) -> list[str]:
         """The report in plain words, a line each."""
         out = [f"{self.name}: {counted(self.photos, 'photo')}"]
+        nobody = len(self.outliers) == self.photos
+        out += [f"{photo}: {unlike(self.name, score, nobody=nobody)}" for photo, score in self.outliers]
+        out += [f"the same person as {other}, to all appearance: score {score:.2f}" for other, score in self.same]
         if self.alike is not None:
             out.append(f"variety: two photos score {self.alike:.2f} on average")
         if self.left + self.front + self.right:
@@ -125,19 +134,24 @@ def standing(name: str, shots: Sequence[Shot], others: People, rule: Rule) -> St
     if not shots or name in others.persons:
         raise ValueError(f"{name!r}: at least one photo is needed, and none of them among the others'")
     vectors = np.stack([shot.embedding for shot in shots])
+    out, best = outliers(vectors, rule)
+    fitting = [shot for shot, apart in zip(shots, out, strict=True) if not apart] or shots
     between = compare(vectors, vectors, rule.similarity)
     pairs = [
         Pair(shots[i].label, shots[j].label, float(between[i, j]))
         for i in range(len(shots))
         for j in range(i + 1, len(shots))
     ]
-    yaws = [shot.quality.yaw for shot in shots if shot.quality is not None]
-    grey = [shot.quality.grey for shot in shots if shot.quality is not None]
+    alike = [each.score for each in pairs if {each.one, each.other} <= {shot.label for shot in fitting}]
+    yaws = [shot.quality.yaw for shot in fitting if shot.quality is not None]
+    grey = [shot.quality.grey for shot in fitting if shot.quality is not None]
     told = [(shot.label, reason(shot.quality)) for shot in shots if shot.quality is not None]
     found = Standing(
         name=name,
         photos=len(shots),
-        alike=float(np.mean([pair.score for pair in pairs])) if pairs else None,
+        outliers=tuple((shots[index].label, float(best[index])) for index in np.flatnonzero(out).tolist()),
+        same=tuple(same_person(name, _together(name, vectors, others), rule)),
+        alike=float(np.mean(alike)) if alike else None,
         left=sum(yaw < -FRONT for yaw in yaws),
         front=sum(abs(yaw) <= FRONT for yaw in yaws),
         right=sum(yaw > FRONT for yaw in yaws),
@@ -163,11 +177,15 @@ def _leave_one_out(name: str, shots: Sequence[Shot], others: People, rule: Rule)
     checks = []
     for index, shot in enumerate(shots):
         rest = [each.embedding for i, each in enumerate(shots) if i != index]
-        vectors = np.concatenate([np.stack(rest), others.embeddings]) if len(others) else np.stack(rest)
-        known = replace(others, names=(*[name] * len(rest), *others.names), embeddings=vectors)
-        (found,) = match(shot.embedding[None], known, rule)
+        (found,) = match(shot.embedding[None], _together(name, np.stack(rest), others), rule)
         checks.append(Check(shot.label, found, found.name == name))
     return tuple(checks)
+
+
+def _together(name: str, vectors: NDArray[np.float32], others: People) -> People:
+    """A person's photos, (n, d), and everybody else."""
+    rows = np.concatenate([vectors, others.embeddings]) if len(others) else vectors
+    return replace(others, names=(*[name] * len(vectors), *others.names), embeddings=rows)
 
 
 def _nearest(shots: Sequence[Shot], others: People, similarity: Similarity) -> tuple[str, str, float] | None:
@@ -180,12 +198,17 @@ def _nearest(shots: Sequence[Shot], others: People, similarity: Similarity) -> t
 
 def _advice(found: Standing, similarity: Similarity) -> tuple[str, str]:
     """The photo that would help most, and why: what is missing altogether first, refinements last."""
+    apart = {photo for photo, _ in found.outliers}
+    fitting = found.photos - len(apart)
     looked = found.left + found.front + found.right
-    clear = looked - len(found.weak)
+    clear = looked - sum(photo not in apart for photo, _ in found.weak)
     wrong = [each for each in found.checks if each.match.decided == "named" and not each.right]
-    lost = [each for each in found.checks if not each.right]
+    lost = [each for each in found.checks if not each.right and each.photo not in apart]
     night = looked > 0 and not found.grey
+    twin = found.same[0][0] if found.same else ""
     rules: list[tuple[bool, str, str]] = [
+        (bool(twin), f"one name in place of {found.name} and {twin}", "they are one person, to all appearance"),
+        (not fitting, f"one that is {found.name} beyond doubt", "the photos are unlike each other"),
         (bool(wrong), f"a better one in place of {wrong[0].photo}" if wrong else "", "that is taken for somebody else"),
         (looked > 0 and not clear, "a larger and sharper one", "none of the photos is clear"),
         (looked > 0 and not found.front, "one from the front", "no photo shows the face straight on"),
@@ -197,7 +220,7 @@ def _advice(found: Standing, similarity: Similarity) -> tuple[str, str]:
         (looked > 0 and not found.colour, "one by day", "all photos are grey"),
         (bool(found.weak), "a clearer one", "some of the photos are weak"),
         (found.alike is not None and found.alike >= ALIKE[similarity], "one from another day", "all are much alike"),
-        (found.photos < ENOUGH, f"any other one, up to {ENOUGH}", "there are few"),
+        (fitting < ENOUGH, f"any other one, up to {ENOUGH}", "there are few"),
     ]
     for applies, advice, because in rules:
         if applies:
