@@ -103,7 +103,10 @@ def enroll_all(
     progress: Callable[[int, int], object] | None = None,
     **how: Unpack[How],
 ) -> Iterator[Enrolment | FrameError | PhotoRefused]:
-    """Enrol photos of a person, who is made with the first one. All are looked at before any is judged.
+    """Enrol photos of a person, who is made with the first one.
+
+    All are looked at before any is judged, so their order does not matter; until then their crops are held, of at most
+    300 kB each.
 
     Each must show exactly one face, apart from such as are less than `people.BYSTANDER` as large, that is clear enough
     to be told, that is nobody else's who is enrolled or ignored, and that is not unlike the person's other photos, be
