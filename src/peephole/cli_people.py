@@ -132,6 +132,8 @@ def not_this_person(name: str, file: str, face: int | None, undo: bool, gallery:
 
     Without --face it is the face that gets the name now, or the only one.
     """
+    import numpy as np
+
     from .frame import load
     from .gallery import Gallery
     from .match import match
@@ -150,16 +152,19 @@ def not_this_person(name: str, file: str, face: int | None, undo: bool, gallery:
             known = Known()
             people, rule = known.read(opened, looking.recognizer)
             with _named(file):
-                analysis = looking.analyse(file, **how, embed=True)
+                analysis = looking.analyse(file, **how, twins=True)
             faces = analysis.faces
-            if faces.embeddings is None:
+            if faces.embeddings is None or faces.twins is None:
                 raise ValueError("faces without embeddings cannot be compared")
-            before = match(faces.embeddings, people, rule)
+            before = match(faces.embeddings, people, rule, grey=faces.grey)
             index = _which(name, faces, [each.name for each in before], face)
             with _named(file):
                 photo = looking.photo(file, analysis, faces[index])
-            opened.reject(name, photo, {looking.recognizer.model_id: faces.embeddings[index]})
-            (after,) = match(faces.embeddings[index : index + 1], *known.read(opened, looking.recognizer))
+            vectors = np.stack([faces.embeddings[index], faces.twins[index]])
+            opened.reject(name, photo, {looking.recognizer.model_id: vectors})
+            only = slice(index, index + 1)
+            again = known.read(opened, looking.recognizer)
+            (after,) = match(faces.embeddings[only], *again, grey=faces.grey[only])
         click.echo(f"{escaped(file)}: face {index + 1} is not {name}: was {before[index].name}, is {after.name} now")
 
 
@@ -329,11 +334,13 @@ def _standing(gallery: Gallery, name: str, photos: Sequence[StoredPhoto], recogn
     others = [index for index, each in enumerate(known.names) if each != name]
     if len(own) != len(photos):
         raise GalleryError(f"{name}'s photos have just been changed by another process; try again")
+    twins = known.at_night().embeddings
     shots = [
-        Shot(_label(photo.id, photo.source), known.embeddings[index], photo.quality)
+        Shot(_label(photo.id, photo.source), known.embeddings[index], photo.quality, twins[index])
         for photo, index in zip(photos, own, strict=True)
     ]
-    rest = replace(known, names=tuple(known.names[index] for index in others), embeddings=known.embeddings[others])
+    names = tuple(known.names[index] for index in others)
+    rest = replace(known, names=names, embeddings=known.embeddings[others], twins=twins[others])
     return standing(name, shots, rest, rule)
 
 
@@ -413,7 +420,7 @@ def status(as_json: bool, gallery: str | None) -> None:
         unknown, kept_out = sum(group.faces for group in groups), sum(group.faces for group in ignored)
         (visits, _), corrections, seen = opened.visit_count(), len(opened.rejections()), opened.models()
         faces = photos + unknown + kept_out + corrections
-        models = [
+        models: list[dict[str, Any]] = [
             {"name": name, "model": model, "faces": seen[model], "missing": opened.missing_count(model)}
             for model, name in _model_names(seen).items()
         ]
@@ -436,7 +443,8 @@ def status(as_json: bool, gallery: str | None) -> None:
         name = f"{each['name']} {str(each['model'])[:SHORT]}".strip()
         click.echo(f"model        {name}: {each['faces']} of {faces} faces, {rule}")
         if each["missing"] and each["name"]:
-            click.echo(f"             the others: peephole gallery reembed --recognizer {each['name']}")
+            lacking = f"{counted(each['missing'], 'face')} without a vector, or without one for the night"
+            click.echo(f"             {lacking}: peephole gallery reembed --recognizer {each['name']}")
 
 
 def _model_names(seen: dict[str, int]) -> dict[str, str]:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .frame import Pixels
     from .gallery import Gallery, Group, Unknown
     from .match import People, Rule
-    from .recognizers import Recognizer
+    from .pipeline import Identified
 
 MOST_GROUPS, MOST_FACES = 40, 8
 """Of a contact sheet."""
@@ -103,23 +103,25 @@ def forget(group: int, yes: bool, gallery: str | None) -> None:
 @click.argument("name", metavar="NAME")
 @click.option("--force", is_flag=True, help="Even if the group looks like somebody else who is enrolled.")
 @stored_by_option
+@in_process_option
 @gallery_option
-def name_group(group: int, name: str, force: bool, recognizer: str, gallery: str | None) -> None:
+def name_group(group: int, name: str, force: bool, recognizer: str, in_process: bool, gallery: str | None) -> None:
     """Enrol a GROUP of unknown faces as NAME, somebody new or known.
 
     The best photos are taken; blurred ones, those nearly the same as another, and any that got into the group by
     mistake are deleted.
     """
-    from .gallery import Gallery, checked_name
+    from .gallery import Gallery, checked_name, reembed
     from .people import Known
-    from .recognizers import open_recognizer
     from .remember import choose
     from .report import escaped
 
     name = checked_name(name)
     with Gallery.open(gallery, create=False) as opened:
         faces = opened.unknowns(group)
-        model = open_recognizer(recognizer)
+        options = {"recognizer": recognizer, "in_process": in_process}
+        looking = click.get_current_context().with_resource(open_looking(options, embed=True, keep=False)[0])
+        model = looking.recognizer
         known, rule = Known().read(opened, model)
         vectors = _vectors(opened, faces, model)
         chosen = choose(vectors, [face.quality for face in faces], rule.similarity, model.rule.threshold)
@@ -133,6 +135,8 @@ def name_group(group: int, name: str, force: bool, recognizer: str, gallery: str
             )
         new = name not in {person.name for person in opened.people()}
         opened.name_group(group, name, [faces[index].id for index in chosen.photos])
+        for _ in reembed(opened, model.model_id, looking.vectors):
+            pass  # until now they were nobody's photos, and had no twins
         click.echo(
             f"{escaped(name)}: {'new, ' * new}{counted(len(chosen.photos), 'photo')} enrolled from the "
             f"{counted(len(faces), 'face')} of group-{group}"
@@ -158,7 +162,7 @@ def contact_sheet(gallery: Gallery, groups: list[Group], portrait: Callable[[Unk
     return sheets.contact_sheet(rows, columns=MOST_FACES, most_rows=MOST_GROUPS)
 
 
-def _vectors(gallery: Gallery, faces: list[Unknown], model: Recognizer) -> Any:
+def _vectors(gallery: Gallery, faces: list[Unknown], model: Identified) -> Any:
     """The faces' vectors, (n, d), in their order."""
     stored = gallery.unknown_vectors(model.model_id)
     rows = {int(face): row for row, face in enumerate(stored.faces)}
@@ -176,7 +180,7 @@ def _judged(name: str, faces: list[Unknown], vectors: Any, known: People, rule: 
     return found
 
 
-def _alike(gallery: Gallery, name: str, model: Recognizer, rule: Rule) -> list[str]:
+def _alike(gallery: Gallery, name: str, model: Identified, rule: Rule) -> list[str]:
     """Which other groups are now this person, by most of their faces."""
     from .match import match
 

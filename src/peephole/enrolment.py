@@ -13,17 +13,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from .align import cut_chips, matched, squares
+from .embedding import colourless, embed
 from .errors import FrameError, GalleryDamaged, PhotoRefused
 from .faces import Face, Faces
 from .frame import Frame, Pixels, Snapshot, Source, decode
 from .gallery import Gallery, Photo, StoredFace, checked_name
-from .geometry import Transform, round_boxes
+from .geometry import Transform, areas, round_boxes
 from .looking import Looking
 from .match import People, Rule, compare, match
 from .outliers import outliers, unlike
 from .people import subject
 from .pipeline import How, Pipeline
-from .quality import BLURRED, FLAT, SMALLEST, TURNED, Quality, reason
+from .quality import BLURRED, FLAT, SMALLEST, TURNED, Quality, grain, reason
 from .recognizers import Embeddings
 from .standing import DUPLICATE
 
@@ -66,6 +67,7 @@ class _Candidate:
 
     photo: Photo
     embedding: NDArray[np.float32]
+    twin: NDArray[np.float32]
     quality: Quality
 
 
@@ -146,7 +148,8 @@ def enroll_all(
             again.append(sha256 in before or gallery.has_photo(name, sha256))
             before.add(sha256)
     faces = [(each.embedding, each.quality) for each in looked if isinstance(each, _Candidate)]
-    verdicts = zip(again, judge_all(name, faces, known, rule, again=again), strict=True)
+    twins = [each.twin for each in looked if isinstance(each, _Candidate)]
+    verdicts = zip(again, judge_all(name, faces, known, rule, twins=twins, again=again), strict=True)
     for each in looked:
         if not isinstance(each, _Candidate):
             yield each
@@ -155,7 +158,8 @@ def enroll_all(
         if refusals and not force:
             yield PhotoRefused(f"{'; '.join(refusals)}; --force takes it all the same")
             continue
-        number = gallery.add_photo(name, each.photo, {recognizer.model_id: each.embedding})
+        vectors = np.stack([each.embedding, each.twin])
+        number = gallery.add_photo(name, each.photo, {recognizer.model_id: vectors})
         yield Enrolment(name, each.photo.source, number, same, (*refusals, *weak), each.quality)
 
 
@@ -166,11 +170,11 @@ def _look(looking: Looking, source: Source | Frame, how: How) -> _Candidate:
         PhotoRefused: it shows none, or several.
         FrameError: it cannot be read.
     """
-    analysis = looking.analyse(source, **how, embed=True)
+    analysis = looking.analyse(source, **how, twins=True)
     face = analysis.faces[_only(analysis.faces)]
-    if face.quality is None or face.embedding is None:
+    if face.quality is None or face.embedding is None or face.twin is None:
         raise ValueError("a face without quality and embedding cannot be enrolled")
-    return _Candidate(looking.photo(source, analysis, face), face.embedding, face.quality)
+    return _Candidate(looking.photo(source, analysis, face), face.embedding, face.twin, face.quality)
 
 
 def digest(source: Snapshot | Frame) -> str:
@@ -216,7 +220,7 @@ def judge(
     unclear = reason(quality)
     refusals = [unclear] if unclear else []
     weak = [] if unclear else flaws(quality)
-    (found,) = match(embedding[None], known, rule)
+    (found,) = match(embedding[None], known, rule, grey=np.array([quality.grey]))
     theirs, score = found.nearest != name, f"{found.score or 0:.2f}"
     if found.decided == "named" and theirs:
         refusals.append(f"this is {found.nearest}'s face, to all appearance: score {score}")
@@ -236,6 +240,7 @@ def judge_all(
     known: People,
     rule: Rule,
     *,
+    twins: Sequence[NDArray[np.float32]] | None = None,
     again: Sequence[bool] | None = None,
 ) -> list[tuple[list[str], list[str]]]:
     """`judge` for faces that are to be enrolled together, and whether they are one person's. Pure.
@@ -249,6 +254,7 @@ def judge_all(
         faces: the embedding, (d,), and the quality of each.
         known: who is enrolled, this person or not.
         rule: what gives names.
+        twins: the embedding of each without its colour, (d,); by default its own.
         again: which of them take the place of the same picture.
 
     Returns:
@@ -257,14 +263,19 @@ def judge_all(
     if not faces:
         return []
     vectors = np.stack([embedding for embedding, _ in faces])
-    own = known.embeddings[[each == name for each in known.names]].reshape(-1, vectors.shape[1])
+    grey = np.array([quality.grey for _, quality in faces])
+    alike = vectors if twins is None else np.stack(twins)
+    mine = [each == name for each in known.names]
+    own = known.embeddings[mine].reshape(-1, vectors.shape[1])
+    own_alike = known.at_night().embeddings[mine].reshape(-1, vectors.shape[1])
     clear = np.array([reason(quality) is None for _, quality in faces])
-    taken = _taken(name, vectors, known, rule)
+    taken = _taken(name, vectors, grey, known, rule)
     whose = None if len(own) else _most(taken[clear])
 
     voters = np.flatnonzero(clear & (taken == ""))
     rows = np.concatenate([own, vectors[voters]])
-    out, scores = outliers(rows, rule, trusted=np.arange(len(rows)) < len(own))
+    without = np.concatenate([own_alike, alike[voters]])
+    out, scores = outliers(rows, rule, twins=without, trusted=np.arange(len(rows)) < len(own))
     belongs = np.zeros(len(faces), bool)
     belongs[voters] = ~out[len(own) :]
     nobody = not len(own) and not belongs.any()
@@ -278,21 +289,25 @@ def judge_all(
     for index, (embedding, quality) in enumerate(faces):
         beside = np.arange(len(faces)) != index
         others = np.flatnonzero(beside & belongs)
-        people = _with(known, whose or name, vectors[beside & (taken == whose)] if whose else vectors[others])
+        added = np.flatnonzero(beside & (taken == whose)) if whose else others
+        people = _with(known, whose or name, vectors[added], alike[added])
         refusals, weak = judge(name, embedding, quality, people, rule)
         if index in apart:
             refusals.append(apart[index])
         elif not (again and again[index]):
-            like = compare(embedding[None], np.concatenate([own, vectors[others]]), rule.similarity)[0]
+            seen = (own_alike, alike) if grey[index] else (own, vectors)
+            like = compare(embedding[None], np.concatenate([seen[0], seen[1][others]]), rule.similarity)[0]
             there = np.concatenate([np.ones(len(own), bool), others < index])
             weak += _likeness(name, like, there, DUPLICATE[rule.similarity], rule.limit(people.known))
         verdicts.append((refusals, weak))
     return verdicts
 
 
-def _taken(name: str, embeddings: NDArray[np.float32], known: People, rule: Rule) -> NDArray[np.object_]:
+def _taken(
+    name: str, embeddings: NDArray[np.float32], grey: NDArray[np.bool_], known: People, rule: Rule
+) -> NDArray[np.object_]:
     """Whose each face is, to all appearance, where it is somebody else's than this person's; or nothing: (n,)."""
-    found = match(embeddings, known, rule)
+    found = match(embeddings, known, rule, grey=grey)
     theirs = [each.decided in ("named", "ignored") and each.nearest != name for each in found]
     return np.array([each.nearest if yes else "" for each, yes in zip(found, theirs, strict=True)], object)
 
@@ -302,12 +317,16 @@ def _most(names: NDArray[np.object_]) -> str | None:
     return next((each for each in set(names) if each and 2 * (names == each).sum() > len(names)), None)
 
 
-def _with(known: People, name: str, embeddings: NDArray[np.float32]) -> People:
+def _with(known: People, name: str, embeddings: NDArray[np.float32], twins: NDArray[np.float32]) -> People:
     """The known people, and these faces as photos of one of them."""
     if not len(embeddings):
         return known
-    rows = np.concatenate([known.embeddings.reshape(-1, embeddings.shape[1]), embeddings])
-    return replace(known, names=(*known.names, *[name] * len(embeddings)), embeddings=rows)
+    before = (known.embeddings, known.at_night().embeddings)
+    rows, without = (
+        np.concatenate([old.reshape(-1, new.shape[1]), new])
+        for old, new in zip(before, (embeddings, twins), strict=True)
+    )
+    return replace(known, names=(*known.names, *[name] * len(embeddings)), embeddings=rows, twins=without)
 
 
 def _likeness(name: str, scores: NDArray[np.float64], there: NDArray[np.bool_], same: float, least: float) -> list[str]:
@@ -373,16 +392,21 @@ def photo_of(frame: Frame, face: Face, *, sha256: str | None = None) -> Photo:
 
 
 def vectors_of(stored: Sequence[StoredFace], pipeline: Pipeline) -> Embeddings:
-    """Stored faces, n of them, as the pipeline's recognizer sees them: (n, d).
+    """Stored faces, n of them, as the pipeline's recognizer sees them: (n, 2, d), as they are and without colour.
 
     Each by its stored landmarks where they will do; otherwise by dlib's, found on the crop.
 
     Raises:
         GalleryDamaged: a crop is no picture.
     """
-    side = pipeline.recognizer.side
-    chips = [_chip(each, pipeline) for each in stored]
-    return pipeline.recognizer.embed(np.stack(chips) if chips else np.zeros((0, side, side, 3), np.uint8))
+    recognizer = pipeline.recognizer
+    if not stored:
+        return np.zeros((0, 2, recognizer.dimensions), np.float32)
+    chips = np.stack([_chip(each, pipeline) for each in stored])
+    grains = np.array([grain(each) for each in chips])
+    sizes = np.sqrt(areas(np.array([each.box for each in stored])))
+    ways = (chips, colourless(chips))
+    return np.stack([embed(recognizer, each, grains, sizes) for each in ways], axis=1)
 
 
 def _chip(stored: StoredFace, pipeline: Pipeline) -> Pixels:

@@ -61,6 +61,12 @@ class Face:
     match: Match | None = None
     quality: Quality | None = None
     kind: Kind | None = None
+    twin: NDArray[np.float32] | None = None
+
+    @property
+    def grey(self) -> bool:
+        """Whether it is known to have no colour; see `Quality.grey`."""
+        return self.quality is not None and self.quality.grey
 
     @property
     def name(self) -> str | None:
@@ -117,6 +123,8 @@ class Faces:
         matches: one `Match` a face, or None before matching.
         qualities: one `Quality` a face, or None before alignment.
         kind: which landmarks they are, or None before alignment.
+        twins: (n, d) float32, the embeddings of the same faces without their colour, or None where nobody asked for
+            them; see `peephole.embedding`.
     """
 
     boxes: Boxes = field(default_factory=_no_boxes)
@@ -126,15 +134,21 @@ class Faces:
     matches: tuple[Match, ...] | None = None
     qualities: tuple[Quality, ...] | None = None
     kind: Kind | None = None
+    twins: NDArray[np.float32] | None = None
+
+    @property
+    def grey(self) -> NDArray[np.bool_]:
+        """Which faces are known to have no colour, (n,); see `Quality.grey`."""
+        return np.array([each.grey for each in self.qualities or ()] or [False] * len(self), bool)
 
     def __post_init__(self) -> None:
         n = len(self.boxes)
         if self.boxes.shape != (n, 4):
             raise ValueError(f"boxes must be (n, 4), not {self.boxes.shape}")
-        columns = (self.confidence, self.landmarks, self.embeddings, self.matches, self.qualities)
+        columns = (self.confidence, self.landmarks, self.embeddings, self.matches, self.qualities, self.twins)
         if any(column is not None and len(column) != n for column in columns):
             raise ValueError(f"every column must have {n} rows, one a box")
-        for array in (self.boxes, self.confidence, self.landmarks, self.embeddings):
+        for array in (self.boxes, self.confidence, self.landmarks, self.embeddings, self.twins):
             if array is not None:
                 array.setflags(write=False)
 
@@ -165,6 +179,7 @@ class Faces:
             None if self.matches is None else self.matches[index],
             None if self.qualities is None else self.qualities[index],
             self.kind,
+            None if self.twins is None else self.twins[index],
         )
 
     def __iter__(self) -> Iterator[Face]:

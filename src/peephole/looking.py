@@ -52,7 +52,7 @@ class Looking(Protocol):
         ...
 
     def vectors(self, stored: Sequence[StoredFace]) -> Embeddings:
-        """A gallery's faces, n of them, by the recognizer: (n, d).
+        """A gallery's faces, n of them, by the recognizer: (n, 2, d); see `enrolment.vectors_of`.
 
         Raises:
             GalleryDamaged: a crop is no picture.

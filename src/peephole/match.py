@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -39,6 +39,7 @@ class Rule:
         impostors: the model's (score, rate) pairs, scores rising, rates falling: the false match rate, which is how
             often photos of two different people reach the score. Empty: nothing is known, and the threshold stays as
             it is. Otherwise at least two.
+        night: for faces without colour, which are compared with photos without theirs; None: the same rule.
     """
 
     similarity: Similarity
@@ -46,6 +47,11 @@ class Rule:
     margin: float = 0.0
     strangers: float = STRANGERS
     impostors: tuple[tuple[float, float], ...] = ()
+    night: Rule | None = None
+
+    def at_night(self) -> Rule:
+        """The rule for faces without colour."""
+        return self.night or self
 
     def fixed(self, threshold: float) -> Rule:
         """The same comparison decided by a threshold alone, in the model's own unit, without a margin.
@@ -121,10 +127,12 @@ class Rejection:
     Attributes:
         name: whom the face was taken for.
         embedding: the face's, (d,).
+        twin: that of the same face without its colour, (d,), or None where nobody has made it.
     """
 
     name: str
     embedding: NDArray[np.float32]
+    twin: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,10 +177,12 @@ class People:
         ignored: the names whose photos are there to keep a face from being taken for somebody else.
         rejected: corrections.
         model: the recognizer's `model_id`, or None where it is not known.
+        twins: (m, d) float32, of the same photos without their colour, a photo's own vector where nobody has made
+            that; None where nobody has made any.
 
     Raises:
         PeopleError: a person is called as no person may be.
-        ValueError: names and embeddings do not go together.
+        ValueError: names, embeddings and twins do not go together.
     """
 
     names: tuple[str, ...]
@@ -181,9 +191,13 @@ class People:
     ignored: frozenset[str] = frozenset()
     rejected: tuple[Rejection, ...] = ()
     model: str | None = None
+    twins: NDArray[np.float32] | None = None
     _index: _Index = field(init=False, repr=False)
+    _at_night: list[People] = field(init=False, repr=False, default_factory=list)
 
     def __post_init__(self) -> None:
+        if self.twins is not None and self.twins.shape != self.embeddings.shape:
+            raise ValueError(f"twins of the shape {self.twins.shape} for embeddings of {self.embeddings.shape}")
         if self.embeddings.ndim != 2 or len(self.names) != len(self.embeddings):
             raise ValueError(f"{len(self.names)} names for embeddings of the shape {self.embeddings.shape}")
         for name in RESERVED.keys() & set(self.names):
@@ -192,6 +206,17 @@ class People:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def at_night(self) -> People:
+        """The same people by their photos without colour, for faces that have none."""
+        if self.twins is None:
+            return self
+        if not self._at_night:  # made once: it is asked for with every frame of a night
+            rejected = tuple(
+                each if each.twin is None else replace(each, embedding=each.twin, twin=None) for each in self.rejected
+            )
+            self._at_night.append(replace(self, embeddings=self.twins, twins=None, rejected=rejected))
+        return self._at_night[0]
 
     @property
     def known(self) -> int:
@@ -233,7 +258,12 @@ def compare(one: NDArray[np.float32], other: NDArray[np.float32], similarity: Si
 
 
 def match(
-    embeddings: NDArray[np.float32], people: People, rule: Rule, *, clear: NDArray[np.bool_] | None = None
+    embeddings: NDArray[np.float32],
+    people: People,
+    rule: Rule,
+    *,
+    clear: NDArray[np.bool_] | None = None,
+    grey: NDArray[np.bool_] | None = None,
 ) -> tuple[Match, ...]:
     """Decide who each face is.
 
@@ -247,11 +277,17 @@ def match(
         people: may be empty: then everybody is unknown.
         rule: the recognizer's, or one fitted to these people.
         clear: False for each face that is too small, too blurred or too far turned to be told, (n,).
+        grey: True for each face without colour, (n,): it is compared with the photos without theirs, by the rule for
+            the night.
 
     Raises:
         PeopleError: the people's vectors have another length, so another recognizer made them.
     """
     seen = np.ones(len(embeddings), bool) if clear is None else clear
+    if grey is not None and grey.any():
+        night = iter(match(embeddings[grey], people.at_night(), rule.at_night(), clear=seen[grey]))
+        day = iter(match(embeddings[~grey], people, rule, clear=seen[~grey]))
+        return tuple(next(night if each else day) for each in grey.tolist())
     if not len(people):
         nobody, unclear = Match(UNKNOWN, decided="nobody-known"), Match(UNCLEAR, decided="unclear")
         return tuple(nobody if ok else unclear for ok in seen)

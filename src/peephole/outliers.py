@@ -26,7 +26,11 @@ def limit(rule: Rule, others: int) -> float:
 
 
 def outliers(
-    embeddings: NDArray[np.float32], rule: Rule, *, trusted: NDArray[np.bool_] | None = None
+    embeddings: NDArray[np.float32],
+    rule: Rule,
+    *,
+    twins: NDArray[np.float32] | None = None,
+    trusted: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     """Which of a person's photos are unlike the others, whatever their order.
 
@@ -38,6 +42,7 @@ def outliers(
     Args:
         embeddings: the photos', (n, d), of one recognizer.
         rule: the recognizer's, or one fitted to these people.
+        twins: those of the same photos without their colour, (n, d): a photo by infrared light is alike by these.
         trusted: photos that are the person's whatever the others are, (n,).
 
     Returns:
@@ -45,6 +50,8 @@ def outliers(
     """
     n = len(embeddings)
     scores = compare(embeddings, embeddings, rule.similarity)
+    if twins is not None:
+        scores = np.maximum(scores, compare(twins, twins, rule.similarity))
     linked = scores >= limit(rule, n - 1)
     np.fill_diagonal(linked, val=True)
     part = np.arange(n)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -19,6 +20,8 @@ from .geometry import areas
 from .match import People, Rule, match
 from .outliers import outliers, same_person, unlike
 from .pipeline import Analysis, Identified, Scale
+
+log = logging.getLogger(__name__)
 
 Problem = Callable[[str, str], object]
 """Told of a path and the reason why it cannot be used."""
@@ -82,7 +85,7 @@ class Embedder(Protocol):
         ...
 
     def analyse(
-        self, source: Path, *, scale: Scale = ..., min_confidence: float | None = ..., embed: bool = ...
+        self, source: Path, *, scale: Scale = ..., min_confidence: float | None = ..., twins: bool = ...
     ) -> Analysis:
         """Look at one frame."""
         ...
@@ -117,7 +120,7 @@ def load_people(
     if not os.path.isdir(root):  # noqa: PTH112 - unlike Path.is_dir it never raises
         raise PeopleError(f"{root} is not a folder; it should hold a folder of photos for each person")
     names: list[str] = []
-    vectors: list[NDArray[np.float32]] = []
+    vectors: list[NDArray[np.float32]] = []  # each photo's own and its twin, (2, d)
     problems: list[tuple[str, str]] = []
 
     def problem(path: str, reason: str) -> None:
@@ -135,7 +138,7 @@ def load_people(
             if progress:
                 progress(str(photo))
             try:
-                analysis = pipeline.analyse(photo, scale=scale, min_confidence=min_confidence, embed=True)
+                analysis = pipeline.analyse(photo, scale=scale, min_confidence=min_confidence, twins=True)
                 looked.append((photo, analysis.faces))
             except FrameError as error:
                 looked.append((photo, error))
@@ -147,7 +150,8 @@ def load_people(
     if not names:
         reasons = "; ".join(f"{path}: {reason}" for path, reason in problems)
         raise PeopleError(f"{root} holds no usable photo: {reasons}")
-    people = People(tuple(names), np.stack(vectors), model=pipeline.recognizer.model_id)
+    rows, twins = np.stack(vectors, axis=1)
+    people = People(tuple(names), rows, model=pipeline.recognizer.model_id, twins=twins)
     return replace(people, problems=(*problems, *_same(root, people, pipeline.recognizer.rule)))
 
 
@@ -162,16 +166,17 @@ def _same(root: Path, people: People, rule: Rule) -> Iterator[tuple[str, str]]:
 def _own(
     name: str, looked: Sequence[tuple[Path, Faces | FrameError]], rule: Rule, problem: Problem
 ) -> list[NDArray[np.float32]]:
-    """A person's vectors from their photos; the photos without one are told of, all in their order."""
+    """A person's vectors and twins, (2, d), from their photos; those without one are told of, all in their order."""
     sure = {
-        photo: faces.embeddings[shown]
+        photo: _vectors(faces, shown)
         for photo, faces in looked
         if isinstance(faces, Faces) and faces.embeddings is not None and (shown := subject(faces)) is not None
     }
-    out, scores = outliers(np.stack([*sure.values()]), rule) if sure else ((), ())
+    seen, twins = np.stack([*sure.values()], axis=1) if sure else (np.zeros((0, 0), np.float32),) * 2
+    out, scores = outliers(seen, rule, twins=twins) if sure else ((), ())
     apart = {photo: score for photo, yes, score in zip(sure, out, scores, strict=True) if yes}
     own = [vector for photo, vector in sure.items() if photo not in apart]
-    person = People((name,) * len(own), np.stack(own)) if own else None
+    person = People((name,) * len(own), np.stack(own)[:, 0], twins=np.stack(own)[:, 1]) if own else None
     vectors = []
     for photo, faces in looked:
         if photo in apart:
@@ -189,11 +194,20 @@ def _own(
 
 
 def _recognized(name: str, faces: Faces, person: People | None, rule: Rule) -> NDArray[np.float32] | None:
-    """The vector of the one face that is the person's by their other photos, or None."""
+    """The vector and twin of the one face that is the person's by their other photos, or None."""
     if person is None or faces.embeddings is None:
         return None
-    known = [index for index, each in enumerate(match(faces.embeddings, person, rule)) if each.name == name]
-    return faces.embeddings[known[0]] if len(known) == 1 else None
+    found = match(faces.embeddings, person, rule, grey=faces.grey)
+    known = [index for index, each in enumerate(found) if each.name == name]
+    return _vectors(faces, known[0]) if len(known) == 1 else None
+
+
+def _vectors(faces: Faces, index: int) -> NDArray[np.float32]:
+    """A face's vector and its twin, (2, d); the vector twice where nobody has made the twin."""
+    face = faces[index]
+    if face.embedding is None:
+        raise ValueError("faces without embeddings cannot be compared")
+    return np.stack([face.embedding, face.embedding if face.twin is None else face.twin])
 
 
 def subject(faces: Faces) -> int | None:
@@ -249,5 +263,12 @@ class Known:
         last = self._last
         if last is None or last[0] != state:
             people = gallery.known(recognizer.model_id)
+            if lacking := gallery.missing_count(recognizer.model_id):
+                log.warning(
+                    "%d faces in %s have no twin without colour, and are told less well at night; make them: "
+                    "peephole gallery reembed",
+                    lacking,
+                    gallery.path,
+                )
             last = self._last = (state, people, gallery.rule(recognizer.model_id) or recognizer.rule)
         return last[1], last[2]

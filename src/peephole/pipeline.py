@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypedDict, TypeVar, cast
 
 import numpy as np
 
-from . import planner
+from . import embedding, planner
 from .align import Landmarker, cut_chips, matched, squares
 from .detectors import Candidates, Detector, open_detector
 from .errors import BudgetTooSmall, PeopleError, UsageError, memory_errors
@@ -148,6 +148,7 @@ class Asked(How, total=False):
     """What `Pipeline.analyse` can be asked of a frame, for whoever passes that on or has it answered elsewhere."""
 
     embed: bool
+    twins: bool
     people: People | None
     threshold: float | None
     rule: Rule | None
@@ -331,6 +332,7 @@ class Pipeline:
         scale: Scale = Scale(),
         min_confidence: float | None = None,
         embed: bool = False,
+        twins: bool = False,
         people: People | None = None,
         threshold: float | None = None,
         rule: Rule | None = None,
@@ -345,6 +347,7 @@ class Pipeline:
             min_confidence: boxes at or below it are left out, in the detector's own unit; by default what its profile
                 says.
             embed: also find landmarks and embeddings.
+            twins: also embed the faces without their colour, for whoever keeps them; implies ``embed``.
             people: also say who it is; implies ``embed``.
             threshold: decide by this alone, without a margin and whatever the face's quality, in the recognizer's own
                 unit: the largest Euclidean distance, or the least cosine, that is the same person.
@@ -360,7 +363,7 @@ class Pipeline:
         """
         check(min_confidence, threshold)
         clock = clock or StageClock()
-        embed = embed or people is not None
+        embed = embed or twins or people is not None
         if embed:  # the recognizer first: while it loads it takes more than afterwards
             recognizer = self.recognizer
             if people is not None:
@@ -412,8 +415,13 @@ class Pipeline:
                 on_chip = eyes(recognizer.template, recognizer.landmarks)
                 qualities = assess(chips, on_chip, cast("Points", faces.landmarks), kind, faces.boxes)
             with clock.stage("embed"):
-                embeddings = recognizer.embed(chips)
-            faces = replace(faces, embeddings=embeddings, qualities=qualities, kind=kind)
+                shown = [(each.grain, each.size) for each in qualities]
+                grains, sizes = np.array(shown).reshape(-1, 2).T
+                embeddings = embedding.embed(recognizer, chips, grains, sizes)
+                faces = replace(faces, embeddings=embeddings, qualities=qualities, kind=kind)
+                if twins:
+                    colourless = embedding.colourless(chips)
+                    faces = replace(faces, twins=embedding.embed(recognizer, colourless, grains, sizes))
             if people is not None:
                 with clock.stage("match"):
                     faces = decide(faces, people, rule or recognizer.rule, threshold)
@@ -471,6 +479,6 @@ def decide(faces: Faces, people: People, rule: Rule, threshold: float | None = N
     if faces.embeddings is None:
         raise ValueError("faces without embeddings cannot be matched")
     if threshold is not None:
-        return replace(faces, matches=match(faces.embeddings, people, rule.fixed(threshold)))
+        return replace(faces, matches=match(faces.embeddings, people, rule.fixed(threshold), grey=faces.grey))
     clear = None if faces.qualities is None else np.array([reason(each) is None for each in faces.qualities], bool)
-    return replace(faces, matches=match(faces.embeddings, people, rule, clear=clear))
+    return replace(faces, matches=match(faces.embeddings, people, rule, clear=clear, grey=faces.grey))

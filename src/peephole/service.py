@@ -438,6 +438,7 @@ def _sightings(claimed: Claimed, analysis: Analysis) -> list[Sighting]:
             face.embedding,
             1.0 if face.quality is None else weight(face.quality),
             face.match,
+            face.grey,
         )
         for face in analysis
         if face.embedding is not None

@@ -32,11 +32,23 @@ class Shot:
         label: what it is called in the report.
         embedding: (d,) float32.
         quality: how clear the face is, or None where nobody looked.
+        twin: the embedding of the same photo without its colour, (d,), or None where nobody has made it.
     """
 
     label: str
     embedding: NDArray[np.float32]
     quality: Quality | None = None
+    twin: NDArray[np.float32] | None = None
+
+    @property
+    def grey(self) -> bool:
+        """Whether it is known to have no colour."""
+        return self.quality is not None and self.quality.grey
+
+    @property
+    def colourless(self) -> NDArray[np.float32]:
+        """The twin, or the photo's own vector where there is none."""
+        return self.embedding if self.twin is None else self.twin
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +146,7 @@ def standing(name: str, shots: Sequence[Shot], others: People, rule: Rule) -> St
     if not shots or name in others.persons:
         raise ValueError(f"{name!r}: at least one photo is needed, and none of them among the others'")
     vectors = np.stack([shot.embedding for shot in shots])
-    out, best = outliers(vectors, rule)
+    out, best = outliers(vectors, rule, twins=np.stack([shot.colourless for shot in shots]))
     fitting = [shot for shot, apart in zip(shots, out, strict=True) if not apart] or shots
     between = compare(vectors, vectors, rule.similarity)
     pairs = [
@@ -150,7 +162,7 @@ def standing(name: str, shots: Sequence[Shot], others: People, rule: Rule) -> St
         name=name,
         photos=len(shots),
         outliers=tuple((shots[index].label, float(best[index])) for index in np.flatnonzero(out).tolist()),
-        same=tuple(same_person(name, _together(name, vectors, others), rule)),
+        same=tuple(same_person(name, _together(name, shots, others), rule)),
         alike=float(np.mean(alike)) if alike else None,
         left=sum(yaw < -FRONT for yaw in yaws),
         front=sum(abs(yaw) <= FRONT for yaw in yaws),
@@ -176,16 +188,19 @@ def _leave_one_out(name: str, shots: Sequence[Shot], others: People, rule: Rule)
         return ()
     checks = []
     for index, shot in enumerate(shots):
-        rest = [each.embedding for i, each in enumerate(shots) if i != index]
-        (found,) = match(shot.embedding[None], _together(name, np.stack(rest), others), rule)
+        rest = [each for i, each in enumerate(shots) if i != index]
+        (found,) = match(shot.embedding[None], _together(name, rest, others), rule, grey=np.array([shot.grey]))
         checks.append(Check(shot.label, found, found.name == name))
     return tuple(checks)
 
 
-def _together(name: str, vectors: NDArray[np.float32], others: People) -> People:
-    """A person's photos, (n, d), and everybody else."""
-    rows = np.concatenate([vectors, others.embeddings]) if len(others) else vectors
-    return replace(others, names=(*[name] * len(vectors), *others.names), embeddings=rows)
+def _together(name: str, shots: Sequence[Shot], others: People) -> People:
+    """A person's photos and everybody else."""
+    rows, twins = np.stack([shot.embedding for shot in shots]), np.stack([shot.colourless for shot in shots])
+    if len(others):
+        rows = np.concatenate([rows, others.embeddings])
+        twins = np.concatenate([twins, others.at_night().embeddings])
+    return replace(others, names=(*[name] * len(shots), *others.names), embeddings=rows, twins=twins)
 
 
 def _nearest(shots: Sequence[Shot], others: People, similarity: Similarity) -> tuple[str, str, float] | None:

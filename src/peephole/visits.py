@@ -70,6 +70,7 @@ class Sighting:
         embedding: (d,) float32, of the recognizer that made the people's.
         weight: how much its vector counts, from 0 (unclear: it has no say in the name) upwards; see `weight`.
         match: what this frame alone says, if that was asked.
+        grey: whether the face has no colour.
 
     Raises:
         ValueError: a time, weight or vector that is no finite number.
@@ -82,6 +83,7 @@ class Sighting:
     embedding: NDArray[np.float32]
     weight: float = 1.0
     match: Match | None = None
+    grey: bool = False
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.time) and 0 <= self.weight < math.inf and np.isfinite(self.embedding).all()):
@@ -112,6 +114,7 @@ class Track:
         weight: the sum of the weights.
         total: the weighted sum of the vectors, (d,) float64.
         squares: the weighted sum of their squared lengths.
+        dark: what part of the weight is that of faces without colour.
     """
 
     number: int
@@ -124,6 +127,12 @@ class Track:
     weight: float
     total: NDArray[np.float64]
     squares: float
+    dark: float = 0.0
+
+    @property
+    def grey(self) -> bool:
+        """Whether it is compared with photos without colour: most of what is seen of it has none."""
+        return 2 * self.dark > self.weight
 
     @property
     def name(self) -> str:
@@ -321,6 +330,7 @@ class Visits:
                 face.weight,
                 total,
                 squares,
+                face.weight * face.grey,
             )
         else:
             track = replace(
@@ -333,11 +343,13 @@ class Visits:
                 weight=track.weight + face.weight,
                 total=track.total + total,
                 squares=track.squares + squares,
+                dark=track.dark + face.weight * face.grey,
             )
         if not face.weight:  # no evidence, no change
             return track
         decided = decide(track, self.people, self.rule)
-        return replace(track, match=held(track.match, decided, self.rule.limit(self.people.known)))
+        rule = self.rule.at_night() if track.grey else self.rule
+        return replace(track, match=held(track.match, decided, rule.limit(self.people.known)))
 
 
 def decide(track: Track, people: People, rule: Rule) -> Match:
@@ -347,6 +359,8 @@ def decide(track: Track, people: People, rule: Rule) -> Match:
     """
     if not track.weight:
         return Match(UNCLEAR, decided="unclear")
+    if track.grey:
+        people, rule = people.at_night(), rule.at_night()
     limit = rule.limit(people.known)
     mean = track.total / track.weight
     spread = SHARE * max(track.squares / track.weight - float(mean @ mean), 0.0)

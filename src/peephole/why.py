@@ -105,9 +105,17 @@ def explain(analysis: Analysis, people: People, rule: Rule) -> Explanation:
         rule: the one that decided.
     """
     limit = rule.limit(people.known)
-    verdicts = tuple(Verdict(face, decision(face, limit, rule), odds(face.match)) for face in analysis)
+    verdicts = tuple(
+        Verdict(face, decision(face, *_applied(face, rule, people)), odds(face.match)) for face in analysis
+    )
     known = len(set(people.persons) - people.ignored)
     return Explanation(analysis, rule, limit, known, people.known, verdicts)
+
+
+def _applied(face: Face, rule: Rule, people: People) -> tuple[float, Rule]:
+    """The least score that gives this face a name, and the rule that says so."""
+    applied = rule.at_night() if face.grey else rule
+    return applied.limit(people.known), applied
 
 
 def looked(analysis: Analysis) -> list[str]:

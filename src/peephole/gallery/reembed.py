@@ -15,11 +15,11 @@ BATCH = 16
 """Faces at a time: each batch is stored before the next begins, so that a killed run loses no more than one."""
 
 Embed = Callable[[Sequence[StoredFace]], NDArray[np.floating[Any]]]
-"""n stored faces → (n, d) vectors."""
+"""n stored faces → (n, d) vectors, or (n, 2, d) with their colourless twins."""
 
 
 def reembed(gallery: Gallery, model: str, embed: Embed, *, batch: int = BATCH) -> Iterator[tuple[int, int]]:
-    """Embed every face that lacks an embedding of a model; begun again, it goes on where it ended.
+    """Embed every face that lacks a vector of a model or its twin; begun again, it goes on where it ended.
 
     Embeddings by other models stay until `Gallery.prune`, so that going back to one costs nothing.
 

@@ -21,14 +21,19 @@ Owner = Literal["person_id", "group_id", "rejected_id"]
 """What a face is: a person's photo, one of a group of unknown ones, or one that is not this person's."""
 
 Embeddings = Mapping[str, NDArray[np.floating[Any]]]
-"""A face's vector by each model that looked at it; a model is the SHA-256 of its weights."""
+"""A face's vector by each model that looked at it, (d,), or that and the vector of the same face without its colour,
+(2, d); a model is the SHA-256 of its weights."""
 
-Vectors = list[tuple[int, int, bytes | None]]
-"""Number, owner and vector of faces; None where the model has not looked at it."""
+Vectors = list[tuple[int, int, bytes | None, bytes | None]]
+"""Number, owner, vector and colourless twin of faces; None where the model has not looked at them."""
 
 OFFERED = "group_id IN (SELECT id FROM groups WHERE NOT ignored)"
 IGNORED = "group_id IN (SELECT id FROM groups WHERE ignored)"
-LACKING = "NOT EXISTS (SELECT 1 FROM embeddings WHERE face_id = faces.id AND model = :model)"
+LACKING = (
+    "NOT EXISTS (SELECT 1 FROM embeddings WHERE face_id = faces.id AND model = :model"
+    " AND (twin IS NOT NULL OR group_id IS NOT NULL))"
+)
+"""Faces without a vector, and those that others are compared with, also without a twin."""
 
 
 def add(
@@ -64,11 +69,14 @@ def add(
 
 
 def put(db: sqlite3.Connection, face: int, model: str, vector: NDArray[np.floating[Any]]) -> None:
-    """Store a face's vector by a model, in place of an earlier one."""
+    """Store a face's vector by a model, (d,) or with its twin (2, d), in place of an earlier one."""
     little = np.ascontiguousarray(vector, "<f4")
-    if little.ndim != 1 or not little.size or not np.isfinite(little).all():
+    both = little.ndim == 2 and len(little) == 2
+    if not (little.ndim == 1 or both) or not little.size or not np.isfinite(little).all():
         raise ValueError(f"an embedding is a vector of finite numbers, not {little.shape} of {vector.dtype}")
-    db.execute("INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?)", (face, model, little.tobytes()))
+    plain, twin = little if both else (little, None)
+    values = (face, model, plain.tobytes(), None if twin is None else twin.tobytes())
+    db.execute("INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?, ?)", values)
 
 
 def faces(
@@ -95,7 +103,7 @@ def vectors(
 ) -> Vectors:
     """The vectors of all faces of this kind, or of those that a condition holds for, an owner's side by side."""
     return db.execute(
-        f"SELECT faces.id, {owner}, vector FROM faces LEFT JOIN embeddings ON face_id = faces.id AND model = ? "
+        f"SELECT faces.id, {owner}, vector, twin FROM faces LEFT JOIN embeddings ON face_id = faces.id AND model = ? "
         f"WHERE {where or f'{owner} IS NOT NULL'} ORDER BY {order or f'{owner}, faces.id'}",
         (model,),
     ).fetchall()
@@ -103,7 +111,15 @@ def vectors(
 
 def stacked(found: Vectors) -> NDArray[np.float32]:
     """Vectors, none of them None, as (n, d) float32."""
-    chunks = [vector for _, _, vector in found if vector is not None]
+    return _joined([vector for _, _, vector, _ in found if vector is not None])
+
+
+def twins(found: Vectors) -> NDArray[np.float32]:
+    """Their colourless twins, (n, d) float32; a face's own vector where nobody has made its twin."""
+    return _joined([twin or vector for _, _, vector, twin in found if vector is not None])
+
+
+def _joined(chunks: list[bytes]) -> NDArray[np.float32]:
     if not chunks:
         return np.zeros((0, 0), np.float32)
     if any(len(chunk) != len(chunks[0]) for chunk in chunks):

@@ -87,6 +87,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) STRICT, WITHOUT ROWID""",
         "CREATE INDEX visitors_by_person ON visitors (person_id) WHERE person_id IS NOT NULL",
     ),
+    # 3: the vector of the same face without its colour; none where nobody has made it yet
+    ("ALTER TABLE embeddings ADD COLUMN twin BLOB",),
 )
 """What leads from each schema to the next. A schema's number is how many of these it has behind it; add, never edit."""
 

@@ -132,16 +132,19 @@ class Gallery:
             others = rows.vectors(self._db, "group_id", model, where=rows.IGNORED)
             rejected = rows.vectors(self._db, "rejected_id", model)
         self._refuse_lacking(photos + others + rejected, model)
-        owners = [names[person] for _, person, _ in photos] + [group_name(group) for _, group, _ in others]
+        owners = [names[person] for _, person, *_ in photos] + [group_name(group) for _, group, *_ in others]
         return People(
             tuple(owners),
             rows.stacked(photos + others),
             ignored=frozenset(ignored) | {group_name(group) for group in groups},
             rejected=tuple(
-                Rejection(names[person], vector)
-                for (_, person, _), vector in zip(rejected, rows.stacked(rejected), strict=True)
+                Rejection(names[person], vector, twin)
+                for (_, person, *_), vector, twin in zip(
+                    rejected, rows.stacked(rejected), rows.twins(rejected), strict=True
+                )
             ),
             model=model,
+            twins=rows.twins(photos + others),
         )
 
     # -- people -------------------------------------------------------------------------------------------------
@@ -486,11 +489,11 @@ class Gallery:
         return dict(self._all("SELECT model, COUNT(*) FROM embeddings GROUP BY model ORDER BY model"))
 
     def missing_count(self, model: str) -> int:
-        """How many faces have no embedding of this model."""
+        """How many faces have no embedding of this model, or are photos and corrections without a colourless twin."""
         return int(self._one(f"SELECT COUNT(*) FROM faces WHERE {rows.LACKING}", {"model": model})[0])
 
     def missing(self, model: str, limit: int = -1) -> list[StoredFace]:
-        """The faces without an embedding of this model: photos, corrections and unknown faces.
+        """The faces that `missing_count` counts: photos, corrections and unknown faces.
 
         Args:
             model: SHA-256 of the recognizer's weights.
@@ -504,7 +507,7 @@ class Gallery:
         self.put_embeddings(model, [(face, vector)])
 
     def put_embeddings(self, model: str, vectors: Iterable[tuple[int, NDArray[np.floating[Any]]]]) -> None:
-        """Add embeddings by another model, or replace them, all at once: a face's number and its vector each.
+        """Add embeddings by a model, or replace them, all at once: a face's number and its vector each, (d,) or (2, d).
 
         A face that was deleted meanwhile is passed over.
         """
@@ -545,8 +548,8 @@ class Gallery:
             return None
         fields = json.loads(row[0])
         try:
-            if fields.pop("schema") == RULE_SCHEMA:
-                return Rule(**{name: _tuples(value) for name, value in fields.items()})
+            if 1 <= fields.pop("schema") <= RULE_SCHEMA:  # the first knew no night: it is the same by night then
+                return _rule(fields)
         except (KeyError, TypeError) as error:
             log.warning("the rule of the model %s: %s", model, error)
         raise GalleryError(
@@ -717,7 +720,7 @@ class Gallery:
 
     def _refuse_lacking(self, found: rows.Vectors, model: str) -> None:
         """Refuse to compare where some faces lack an embedding of the model."""
-        lacking = sum(vector is None for _, _, vector in found)
+        lacking = sum(vector is None for _, _, vector, _ in found)
         if lacking:
             raise GalleryModelMismatch(
                 f"{lacking} of {len(found)} faces in {self.path} have no embedding of the model {model[:12]} in use; "
@@ -789,8 +792,13 @@ class Gallery:
 OVER = "(state = 'closed' OR ended < :silent)"
 """The visits that nothing will be added to."""
 
-RULE_SCHEMA = 1
+RULE_SCHEMA = 2
 """Of the JSON that a rule is kept as."""
+
+
+def _rule(fields: dict[str, Any]) -> Rule:
+    night = fields.pop("night", None)
+    return Rule(**{name: _tuples(value) for name, value in fields.items()}, night=night and _rule(night))
 
 
 def _tuples(value: Any) -> Any:

@@ -289,12 +289,13 @@ class WorkerHost:
         people, least, threshold = asked.get("people"), asked.get("min_confidence"), asked.get("threshold")
         check(least, threshold)
         clock = clock or StageClock()
-        embed = asked.get("embed", False) or people is not None
+        twins = asked.get("twins", False)
+        embed = asked.get("embed", False) or twins or people is not None
         recognizer = self.recognizer if embed else None
         if people is not None and recognizer is not None:
             check_people(people, recognizer)
         with self._lock, _picture(source, name) as (picture, descriptor):
-            request = Look(picture, asked.get("scale", Scale()), least, embed, None)
+            request = Look(picture, asked.get("scale", Scale()), least, embed, twins, None)
             analysis = self._looked_at(request, descriptor, clock)
         clock.update(analysis.timings_ms, analysis.cpu_ms)
         faces = analysis.faces
@@ -331,7 +332,7 @@ class WorkerHost:
         return Photo(**{each.name: getattr(cutting, each.name) for each in fields(cutting)})
 
     def vectors(self, stored: Sequence[StoredFace]) -> Embeddings:
-        """A gallery's faces, n of them, by the recognizer: (n, d).
+        """A gallery's faces, n of them, by the recognizer: (n, 2, d); see `enrolment.vectors_of`.
 
         Raises:
             GalleryDamaged: a crop is no picture.

@@ -32,7 +32,7 @@ from .confine import Confinement
 from .values import Arrays, pack, unpack
 
 MAGIC = b"PEEP"
-VERSION = 2
+VERSION = 3
 """Of the protocol; counts up when a message changes. Host and worker are of one installation, or refuse each other."""
 HEADER = struct.Struct("<4sBBHII")
 MOST_TEXT = 8 * 2**20
@@ -119,7 +119,7 @@ class Look:
 
     Attributes:
         picture: the frame.
-        scale, min_confidence, embed: as for the pipeline.
+        scale, min_confidence, embed, twins: as for the pipeline.
         learned: bytes that the worker may take at the most, after it was killed for memory; None before.
     """
 
@@ -127,6 +127,7 @@ class Look:
     scale: Scale
     min_confidence: float | None
     embed: bool
+    twins: bool
     learned: int | None
 
 
@@ -209,7 +210,7 @@ class Embed:
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """Their vectors, (n, d)."""
+    """Their vectors, (n, 2, d): as they are, and without their colour."""
 
     vectors: NDArray[np.float32]
 
