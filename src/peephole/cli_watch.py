@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .cli_options import gallery_option, look_options, recognizer_option, timing_options, worker_options
+from .errors import UsageError
 
 if TYPE_CHECKING:
     from .service import Service, Sink
@@ -91,7 +92,7 @@ def watch(folder: str, jsonl: bool, on_visit: str | None, delete: bool, **option
     from .watch import Folder
 
     source = Folder(folder, camera=options["camera"], existing=options["existing"], delete=delete, poll=options["poll"])
-    path = Path(options["queue"]) if options["queue"] else _queue_of(folder)
+    path = Path(options["queue"]) if options["queue"] else _queue_of(folder, options["gallery"])
     sinks: list[Sink] = [JsonLines(click.echo) if jsonl else Lines(click.echo)]
     if on_visit is not None:
         sinks.append(Command(on_visit))
@@ -164,10 +165,15 @@ def _stopped_by_signals(service: Service) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _queue_of(folder: str) -> Path:
-    """The queue's file for a folder."""
+def _queue_of(folder: str, gallery: str | None) -> Path:
+    """The queue's file for a folder: beside the gallery where the user has no home."""
+    from .gallery import gallery_path
     from .spool import queue_folder
 
     real = os.path.realpath(folder)
     key = hashlib.sha256(os.fsencode(real)).hexdigest()[:12]
-    return queue_folder() / f"watch-{key}.db"
+    try:
+        place = queue_folder()
+    except UsageError:
+        place = Path(gallery or gallery_path()).parent
+    return place / f"watch-{key}.db"
