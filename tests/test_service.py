@@ -3,6 +3,7 @@
 import errno
 import json
 import sys
+import tempfile
 import threading
 import time
 from contextlib import contextmanager
@@ -417,6 +418,14 @@ def test_a_command(tmp_path):
     run("'a b' ;", tmp_path)
     run("", tmp_path, FRAME)
     assert (tmp_path / "told").read_text() == "['Ada', 'unknown'] ['a b', ';'] Ada,unknown\n"
+
+
+def test_a_command_needs_no_temporary_folder(tmp_path, monkeypatch):
+    """As where every disk is read-only."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    (tmp_path / "hook.py").write_text(f"open({str(tmp_path / 'told')!r}, 'w').write(input())")
+    run("", tmp_path)
+    assert json.loads((tmp_path / "told").read_text()) == VISIT
 
 
 @pytest.mark.parametrize(
