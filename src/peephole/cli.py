@@ -41,6 +41,7 @@ from .cli_timings_compare import compare
 from .cli_unknowns import name_group, unknowns
 from .cli_watch import watch
 from .errors import FrameError, FrameUnreadable, PeepholeError, UsageError
+from .pid1 import step_aside
 
 if TYPE_CHECKING:
     from .frame import Source
@@ -63,6 +64,7 @@ class _Group(click.Group):
     """Turns Peephole's own errors and the system's, wherever they come from, into one line and an exit status."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
+        step_aside()
         try:
             return super().main(*args, **kwargs)
         except OSError as error:  # a reader that has left (`| head`) is click's business, and asks for no words
