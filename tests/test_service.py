@@ -270,6 +270,73 @@ def test_a_visit_of_another_model_is_closed_with_the_names_it_had(queue, gallery
     assert kept.messages[-1]["names"] == ["Ada"]
 
 
+def left_open(queue, gallery):
+    """Leave a visit open in a queue, as a run that was killed does; what is kept of it, and its vectors."""
+    enrol(gallery, "Ada", 0.0)
+    offer(queue, b"2", b"no model")
+    with running(queue, Looking(), gallery, sinks=[Kept()]) as raised:
+        until(lambda: raised)
+    with Spool(queue) as spool, spool.working():
+        spool.answer(spool.claim().number, [])
+        data = spool.state("visits")
+    size = int.from_bytes(data[:8], "little")
+    return json.loads(data[8 : 8 + size]), data[8 + size :]
+
+
+def keep(queue, state, vectors):
+    text = state if isinstance(state, bytes) else json.dumps(state).encode()
+    with Spool(queue) as spool:
+        spool.post([], {"visits": len(text).to_bytes(8, "little") + text + vectors})
+
+
+def older(state):
+    """As the first version kept it."""
+    return {"model": state["model"], "visits": state["visits"]}
+
+
+def other_fields(state):
+    for visit in state["visits"]:
+        visit["weather"] = "rain"
+        for track in visit["tracks"]:
+            track["match"].pop("false_alarm")
+            track["match"]["mood"] = "good"
+            track["best"].pop("weight")
+            track.pop("total")
+    return state
+
+
+@pytest.mark.parametrize("change", [older, other_fields, lambda state: state | {"form": state["form"] + 1}])
+def test_visits_in_another_versions_form_are_closed_and_the_rest_goes_on(queue, gallery, change):
+    state, vectors = left_open(queue, gallery)
+    keep(queue, change(state), vectors)
+    offer(queue, b"1", at=T + 5)
+    kept = Kept()
+    with running(queue, Looking(), gallery, sinks=[kept]) as raised:
+        until(lambda: len(kept.messages) == 3)
+        assert not raised
+    assert kept.told == ["closed", "door0", "opened", "closed"]
+    assert (kept.messages[0]["names"], kept.messages[0]["frames"]) == (["Ada", "unknown"], 1)
+    assert kept.messages[0]["visit"] != kept.messages[2]["visit"]
+    for sink in (Lines(str), JsonLines(str), Visitors(gallery.path)):
+        sink.deliver(kept.messages[0])
+        sink.close()
+
+
+@pytest.mark.parametrize(
+    "kept_as", [b"", b"\xff", b"[]", b"{}", b'{"visits": [1]}', b'{"visits": [{"tracks": 2}]}', b"[" * 100_000]
+)
+def test_visits_in_no_known_form_are_dropped_with_a_word_and_the_rest_goes_on(queue, gallery, caplog, kept_as):
+    keep(queue, kept_as, b"")
+    offer(queue, b"1")
+    kept = Kept()
+    with running(queue, Looking(), gallery, sinks=[kept]):
+        until(lambda: len(kept.messages) == 2)
+    assert kept.told == ["door0", "opened", "closed"]
+    assert "visits that were going on are dropped" in caplog.text
+    with Spool(queue) as spool:
+        assert len(spool.state("visits")) > 50
+
+
 def test_vectors_of_nonsense_fail_one_frame(queue, gallery):
     class Mad(Looking):
         def analyse(self, source, **options):

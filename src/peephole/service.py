@@ -16,8 +16,9 @@ import queue
 import struct
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, Protocol
 
@@ -32,6 +33,7 @@ from .errors import (
     WorkerNotStarted,
     WorkerProtocolError,
 )
+from .faces import Match
 from .gallery import Gallery
 from .looking import Looking
 from .match import People, Rule
@@ -42,7 +44,7 @@ from .spool import MOST_BYTES, MOST_FRAMES, Claimed, Message, Spool, result
 from .timings.clock import StageClock
 from .timings.observe import Observers
 from .timings.record import Record
-from .visits import GAP, Event, Sighting, Visit, Visits, weight
+from .visits import GAP, Best, Event, Sighting, Track, Visit, Visits, weight
 from .worker.values import Arrays, pack, unpack
 
 MOST_CLAIMS = 5
@@ -50,6 +52,8 @@ MOST_CLAIMS = 5
 
 Some systems kill all of a container's processes when one of them takes too much memory.
 """
+FORM = 2
+"""Of the visits as they are kept; counts up when that changes. The first named none."""
 TICK = 1.0
 """Seconds between two looks at the clock while a visit is going on."""
 IDLE = 30.0
@@ -344,26 +348,36 @@ class Service:
 
     def _state(self, before: tuple[Visit, ...]) -> dict[str, bytes]:
         """The visits' state, if it is no longer this."""
-        if self._visits.open is before:
-            return {}
+        return {} if self._visits.open is before else self._kept()
+
+    def _kept(self) -> dict[str, bytes]:
         arrays: list[Any] = []
-        state = pack(_Going(self._looking.recognizer.model_id, self._visits.open), arrays)
+        state = pack(_Going(FORM, self._looking.recognizer.model_id, self._visits.open), arrays)
         text = json.dumps(state).encode()
         return {"visits": struct.pack("<Q", len(text)) + text + b"".join(each.tobytes() for each in arrays)}
 
     def _restore(self, spool: Spool) -> None:
-        """Go on with the visits of a run that was killed."""
+        """Go on with the visits of a run that was killed.
+
+        Where their vectors are another model's, or another version has kept them in another form, they are closed: the
+        names that they had are the last word.
+        """
         data = spool.state("visits")
         if data is None:
             return
-        (size,) = struct.unpack_from("<Q", data)
-        arrays = Arrays(data[8 + size :])
-        going = unpack(_Going, json.loads(data[8 : 8 + size]), arrays)
-        if going.model == self._looking.recognizer.model_id:
-            self._visits.open = going.visits
-        elif going.visits:  # their vectors are another model's: the names that they had are the last word
-            told = [_message(Event("closed", each)) for each in going.visits if each.announced]
-            spool.post(told, self._state(going.visits))
+        try:
+            (size,) = struct.unpack_from("<Q", data)
+            state, arrays = json.loads(data[8 : 8 + size]), Arrays(data[8 + size :])
+            with suppress(WorkerProtocolError):
+                going = unpack(_Going, state, arrays)
+                if (going.form, going.model) == (FORM, self._looking.recognizer.model_id):
+                    self._visits.open = going.visits
+                    return
+            over = [visit for visit in map(_salvaged, state["visits"]) if visit.announced]
+            spool.post([_message(Event("closed", each)) for each in over], self._kept())
+        except (struct.error, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError):
+            log.warning("visits that were going on are dropped: %s has them in no form that is known here", spool.path)
+            spool.post([], self._kept())
 
     # -- threads -----------------------------------------------------------------------------------------------------
 
@@ -414,12 +428,30 @@ class _Going:
     """Visits that are going on, as they are kept.
 
     Attributes:
+        form: `FORM`.
         model: of the recognizer that made their vectors.
         visits: see `Visits.open`.
     """
 
+    form: int
     model: str
     visits: tuple[Visit, ...]
+
+
+def _salvaged(kept: Mapping[str, Any]) -> Visit:
+    """A visit by what it takes to close it, which every form that it was ever kept in has; without its vectors."""
+    tracks: list[Track] = []
+    for each in kept["tracks"]:
+        match = {name: each["match"][name] for name in Match.__dataclass_fields__ if name in each["match"]}
+        left, top, right, bottom = map(float, each["best"]["box"])
+        box = (left, top, right, bottom)
+        best = Best(str(each["best"]["frame"]), float(each["best"]["time"]), box, 0.0)
+        first, last = float(each["first"]), float(each["last"])
+        who = Match(**match | {"name": str(match["name"])})
+        tracks.append(Track(len(tracks) + 1, who, int(each["faces"]), first, last, best, box, 0.0, np.zeros(0), 0.0))
+    first, last = float(kept["first"]), float(kept["last"])
+    visit = Visit(str(kept["camera"]), str(kept["frame"]), first, last, last, int(kept["frames"]))
+    return replace(visit, tracks=tuple(tracks), announced=bool(kept["announced"]))
 
 
 def _message(event: Event) -> dict[str, Any]:
