@@ -24,6 +24,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from .crops import Crops
 from .errors import (
     FrameAbandoned,
     FrameError,
@@ -33,7 +34,7 @@ from .errors import (
     WorkerNotStarted,
     WorkerProtocolError,
 )
-from .faces import Match
+from .faces import IGNORED, Match
 from .gallery import Gallery
 from .looking import Looking
 from .match import People, Rule
@@ -44,7 +45,7 @@ from .spool import MOST_BYTES, MOST_FRAMES, Claimed, Message, Spool, result
 from .timings.clock import StageClock
 from .timings.observe import Observers
 from .timings.record import Record
-from .visits import GAP, Best, Event, Sighting, Track, Visit, Visits, weight
+from .visits import GAP, Best, Event, Picture, Sighting, Track, Visit, Visits, weight
 from .worker.values import Arrays, pack, unpack
 
 MOST_CLAIMS = 5
@@ -119,6 +120,7 @@ class Service:
         most_bytes: int = MOST_BYTES,
         full: Literal["refuse", "drop-oldest"] = "refuse",
         keep_unknown: bool = False,
+        crops: Crops | None = None,
         observers: Observers | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -133,6 +135,7 @@ class Service:
             gap: seconds without a face after which a visit is over.
             most_frames, most_bytes, full: the queue's bounds and what happens beyond them; see `Spool`.
             keep_unknown: faces that nobody knows are kept in the gallery; see `remember.remember`.
+            crops: where each face of a visit is written as it is seen best; None writes none.
             observers: are told of each frame's timings once its result is recorded; the caller closes them.
             clock: the time, UTC seconds.
         """
@@ -140,7 +143,7 @@ class Service:
         self._sources, self._sinks = tuple(sources), tuple(sinks)
         self._scale, self._min_confidence, self._gap = scale, min_confidence, gap
         self._bounds: dict[str, Any] = {"most_frames": most_frames, "most_bytes": most_bytes, "full": full}
-        self._keep_unknown, self._clock = keep_unknown, clock
+        self._keep_unknown, self._crops, self._clock = keep_unknown, crops, clock
         self._observers = observers or Observers()
         self._known = Known()
         self._last: tuple[People, Rule] | None = None
@@ -211,6 +214,8 @@ class Service:
                 return
             self._tick(spool)
             spool.tidy()
+            if self._crops:
+                self._crops.tidy()
             self._observers.flush()
         except SpoolFull as error:
             self._pause(error)
@@ -235,7 +240,8 @@ class Service:
             seen, message = error, result(claimed, error=error)
         else:
             message = result(claimed, analysis.to_dict())
-            events += self._visits.update(_sightings(claimed, analysis), arrival.arrived)
+            events += self._visits.update(self._sightings(claimed, analysis), arrival.arrived)
+            self._cut_out(claimed, analysis, events, clock)
         messages = [message, *map(_message, events)]
 
         def answer() -> None:
@@ -283,6 +289,40 @@ class Service:
             except (GalleryError, FrameError) as error:
                 log.warning("unknown faces of %s are not kept: %s", arrival.name, error)
         return analysis
+
+    def _sightings(self, claimed: Claimed, analysis: Analysis) -> list[Sighting]:
+        """A frame's faces for the visits, at the time at which it arrived: cameras' clocks are wrong, or jump."""
+        arrival, file = claimed.arrival, claimed.arrival.file
+        image, stamp = (os.path.abspath(file.path), file.stamp) if file else (None, None)  # noqa: PTH100 - any bytes
+        return [
+            Sighting(
+                arrival.camera,
+                arrival.arrived,
+                _frame(claimed),
+                face.box,
+                face.embedding,
+                1.0 if face.quality is None else weight(face.quality),
+                face.match,
+                Picture(image, stamp, str(self._crops.path(_frame(claimed), index)) if self._crops else None),
+            )
+            for index, face in enumerate(analysis)
+            if face.embedding is not None
+        ]
+
+    def _cut_out(self, claimed: Claimed, analysis: Analysis, events: Sequence[Event], clock: StageClock) -> None:
+        """Write the faces that are on this frame as their visit has them best, before anybody is told of them."""
+        if self._crops is None:
+            return
+        visits = (*self._visits.open, *(event.visit for event in events))
+        wanted = {track.best.picture.crop for visit in visits for track in visit.tracks if track.name != IGNORED}
+        for index, face in enumerate(analysis):
+            path = self._crops.path(_frame(claimed), index)
+            if str(path) in wanted:
+                try:
+                    with clock.stage("crop"):
+                        self._crops.keep(path, self._looking.photo(claimed.arrival.data, analysis, face).crop)
+                except (FrameError, OSError) as error:
+                    log.warning("a face of %s is not kept as %s: %s", claimed.arrival.name, path, error)
 
     def _people(self) -> tuple[People, Rule]:
         """Who is known; where the gallery cannot be read just now, who was known before."""
@@ -458,19 +498,6 @@ def _message(event: Event) -> dict[str, Any]:
     return {"type": "visit"} | event.to_dict()
 
 
-def _sightings(claimed: Claimed, analysis: Analysis) -> list[Sighting]:
-    """A frame's faces for the visits, at the time at which it arrived: cameras' clocks are wrong, or jump."""
-    arrival = claimed.arrival
-    return [
-        Sighting(
-            arrival.camera,
-            arrival.arrived,
-            f"{claimed.number}@{arrival.arrived:.0f}",  # also after the queue's file was removed and begins anew
-            face.box,
-            face.embedding,
-            1.0 if face.quality is None else weight(face.quality),
-            face.match,
-        )
-        for face in analysis
-        if face.embedding is not None
-    ]
+def _frame(claimed: Claimed) -> str:
+    """What a frame is called in its visit, also after the queue's file was removed and begins anew."""
+    return f"{claimed.number}@{claimed.arrival.arrived:.0f}"

@@ -105,6 +105,8 @@ class Command:
             "PEEPHOLE_VISIT": message["visit"],
             "PEEPHOLE_CAMERA": message["camera"],
             "PEEPHOLE_NAMES": ",".join(message["names"]),
+            "PEEPHOLE_FRAME": _frame(message),
+            "PEEPHOLE_CROP": _crop(message),
         }
         environment = os.environ | {key: value.replace("\0", "") for key, value in told.items()}
         try:
@@ -196,6 +198,22 @@ def remove(file: File) -> None:
         return
     except OSError as error:
         log.warning("%s cannot be removed: %s", file.path, error.strerror)
+
+
+def _frame(message: Message) -> str:
+    """The file of the frame that shows a visit best, if it is still that file; otherwise nothing."""
+    best = message.get("best") or {}
+    path, stamp = best.get("image"), best.get("stamp")
+    with suppress(OSError):
+        if path and File.of(path, os.lstat(path)).stamp == stamp:
+            return str(path)
+    return ""
+
+
+def _crop(message: Message) -> str:
+    """The file of the face that is seen best in a visit, if it is still there; otherwise nothing."""
+    path = (message.get("best") or {}).get("crop")
+    return str(path) if path and Path(path).is_file() else ""
 
 
 def _record(message: Message) -> VisitRecord:
