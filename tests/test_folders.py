@@ -34,13 +34,11 @@ def nobody(tmp_path):
     "command",
     [
         ("detect", "grace.jpg"),
-        ("detect", "--in-process", "grace.jpg"),
         ("enroll", "Grace", "grace.jpg"),
         ("people",),
         ("timings",),
         ("plan", "--size", "100x100"),
         ("watch", "."),
-        ("models", "fetch", "yunet-float"),
     ],
 )
 def test_without_a_home_there_is_one_line(nobody, tmp_path, grace_file, command):

@@ -98,7 +98,7 @@ def test_a_command_keeps_quiet(alone, grace_file, how):
     assert alone("-m", "peephole", "detect", *how, grace_file) == (0, [])
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_worker_keeps_quiet_for_longer(alone, grace_file):
     """ONNX Runtime writes at once, and sends for the first time after ten seconds."""
     assert alone("-c", WORKER, grace_file, 12) == (0, [])
