@@ -63,8 +63,11 @@ MANY = 5
 class _Group(click.Group):
     """Turns Peephole's own errors and the system's, wherever they come from, into one line and an exit status."""
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        step_aside()  # here, where only the program itself comes through: not in a caller's process
+        return super().__call__(*args, **kwargs)
+
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        step_aside()
         try:
             return super().main(*args, **kwargs)
         except OSError as error:  # a reader that has left (`| head`) is click's business, and asks for no words
