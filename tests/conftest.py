@@ -31,6 +31,13 @@ def _packaged(package: str, file: str) -> Path:
 
 
 @pytest.fixture(scope="session")
+def openvino() -> None:
+    """Skips where it is not installed. Its import is left to Peephole, which keeps it from reporting to its maker."""
+    if importlib.util.find_spec("openvino") is None:
+        pytest.skip("openvino is not installed")
+
+
+@pytest.fixture(scope="session")
 def eileen_file() -> Path:
     """512x512 PNG, one face at about (168, 69, 264, 165)."""
     return _packaged("skimage", "data/astronaut.png")

@@ -3,16 +3,19 @@
 import errno
 import json
 import sys
+import tempfile
 import threading
 import time
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import sightings
 from peephole import service as module
+from peephole.crops import Crops
 from peephole.errors import (
     FrameCorrupt,
     GalleryError,
@@ -269,6 +272,73 @@ def test_a_visit_of_another_model_is_closed_with_the_names_it_had(queue, gallery
     assert kept.messages[-1]["names"] == ["Ada"]
 
 
+def left_open(queue, gallery):
+    """Leave a visit open in a queue, as a run that was killed does; what is kept of it, and its vectors."""
+    enrol(gallery, "Ada", 0.0)
+    offer(queue, b"2", b"no model")
+    with running(queue, Looking(), gallery, sinks=[Kept()]) as raised:
+        until(lambda: raised)
+    with Spool(queue) as spool, spool.working():
+        spool.answer(spool.claim().number, [])
+        data = spool.state("visits")
+    size = int.from_bytes(data[:8], "little")
+    return json.loads(data[8 : 8 + size]), data[8 + size :]
+
+
+def keep(queue, state, vectors):
+    text = state if isinstance(state, bytes) else json.dumps(state).encode()
+    with Spool(queue) as spool:
+        spool.post([], {"visits": len(text).to_bytes(8, "little") + text + vectors})
+
+
+def older(state):
+    """As the first version kept it."""
+    return {"model": state["model"], "visits": state["visits"]}
+
+
+def other_fields(state):
+    for visit in state["visits"]:
+        visit["weather"] = "rain"
+        for track in visit["tracks"]:
+            track["match"].pop("false_alarm")
+            track["match"]["mood"] = "good"
+            track["best"].pop("weight")
+            track.pop("total")
+    return state
+
+
+@pytest.mark.parametrize("change", [older, other_fields, lambda state: state | {"form": state["form"] + 1}])
+def test_visits_in_another_versions_form_are_closed_and_the_rest_goes_on(queue, gallery, change):
+    state, vectors = left_open(queue, gallery)
+    keep(queue, change(state), vectors)
+    offer(queue, b"1", at=T + 5)
+    kept = Kept()
+    with running(queue, Looking(), gallery, sinks=[kept]) as raised:
+        until(lambda: len(kept.messages) == 3)
+        assert not raised
+    assert kept.told == ["closed", "door0", "opened", "closed"]
+    assert (kept.messages[0]["names"], kept.messages[0]["frames"]) == (["Ada", "unknown"], 1)
+    assert kept.messages[0]["visit"] != kept.messages[2]["visit"]
+    for sink in (Lines(str), JsonLines(str), Visitors(gallery.path)):
+        sink.deliver(kept.messages[0])
+        sink.close()
+
+
+@pytest.mark.parametrize(
+    "kept_as", [b"", b"\xff", b"[]", b"{}", b'{"visits": [1]}', b'{"visits": [{"tracks": 2}]}', b"[" * 100_000]
+)
+def test_visits_in_no_known_form_are_dropped_with_a_word_and_the_rest_goes_on(queue, gallery, caplog, kept_as):
+    keep(queue, kept_as, b"")
+    offer(queue, b"1")
+    kept = Kept()
+    with running(queue, Looking(), gallery, sinks=[kept]):
+        until(lambda: len(kept.messages) == 2)
+    assert kept.told == ["door0", "opened", "closed"]
+    assert "visits that were going on are dropped" in caplog.text
+    with Spool(queue) as spool:
+        assert len(spool.state("visits")) > 50
+
+
 def test_vectors_of_nonsense_fail_one_frame(queue, gallery):
     class Mad(Looking):
         def analyse(self, source, **options):
@@ -290,6 +360,63 @@ def test_unknown_faces_are_kept_if_that_was_asked(queue, gallery):
         until(lambda: kept.messages or raised)
     assert not raised
     assert [(each.camera, each.time) for each in gallery.unknowns()] == [("door", now)] * 2
+
+
+class Noting(Kept):
+    """A sink that looks at what it is told of at once, as a command does."""
+
+    def deliver(self, message):
+        bests = [each["best"] for each in message.get("people", [])]
+        self.messages.append(message | {"there": [Path(each["crop"]).exists() for each in bests]})
+
+
+def test_the_best_face_of_each_person_is_there_before_anybody_is_told(queue, gallery, tmp_path):
+    crops, looking, sink = tmp_path / "crops", Looking(), Noting()
+    picture = tmp_path / "a.jpg"
+    picture.write_bytes(b"2")
+    with Spool(queue) as spool:
+        spool.accept(Arrival("door", "a.jpg", b"2", T, file=File.of(str(picture), picture.lstat())))
+        for number in (1, 2):  # as clear, so not better
+            spool.accept(Arrival("door", f"{number}", b"1", T + number))
+    with running(queue, looking, gallery, sinks=[sink], crops=Crops(crops, clock=time.time)):
+        until(lambda: len(sink.messages) == 4)
+    visits = [each for each in sink.messages if each["type"] == "visit"]
+    assert [each["event"] for each in visits] == ["opened", "closed"]
+    for visit in visits:
+        assert visit["there"] == [True, True]
+        assert [each["best"]["image"] for each in visit["people"]] == [str(picture)] * 2
+        assert visit["best"] == visit["people"][0]["best"]
+    assert looking.photos == 2
+    kept = sorted(str(each) for each in crops.iterdir())
+    assert kept == sorted(each["best"]["crop"] for each in visits[-1]["people"])
+
+
+def test_crops_outlive_a_crash(queue, gallery, tmp_path):
+    sink, crops = Noting(), Crops(tmp_path / "crops")
+    offer(queue, b"1", b"no model")
+    with running(queue, Looking(), gallery, sinks=[Kept()], crops=crops) as raised:
+        until(lambda: raised)
+    with Spool(queue) as spool, spool.working():
+        spool.answer(spool.claim().number, [])
+    with running(queue, Looking(), gallery, sinks=[sink], crops=crops):
+        pass
+    assert [each["there"] for each in sink.messages if each.get("event") == "closed"] == [[True]]
+
+
+def test_a_crop_that_cannot_be_had_costs_no_visit(queue, gallery, tmp_path, caplog):
+    class Blind(Looking):
+        def photo(self, source, analysis, face):
+            raise FrameCorrupt("it was sound a moment ago")
+
+    (tmp_path / "file").write_bytes(b"")
+    for looking, folder in ((Blind(), tmp_path / "crops"), (Looking(), tmp_path / "file")):
+        kept = Kept("output")
+        offer(queue, b"1")
+        with running(queue, looking, gallery, sinks=[kept], crops=Crops(folder)):
+            until(lambda kept=kept: len(kept.messages) > 1)
+        assert kept.told == ["door0", "opened", "closed"]
+    assert "it was sound a moment ago" in caplog.text
+    assert "Not a directory" in caplog.text or "File exists" in caplog.text
 
 
 def test_a_full_disk_is_waited_for(queue, gallery, monkeypatch, caplog):
@@ -417,6 +544,39 @@ def test_a_command(tmp_path):
     run("'a b' ;", tmp_path)
     run("", tmp_path, FRAME)
     assert (tmp_path / "told").read_text() == "['Ada', 'unknown'] ['a b', ';'] Ada,unknown\n"
+
+
+def test_a_command_needs_no_temporary_folder(tmp_path, monkeypatch):
+    """As where every disk is read-only."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    (tmp_path / "hook.py").write_text(f"open({str(tmp_path / 'told')!r}, 'w').write(input())")
+    run("", tmp_path)
+    assert json.loads((tmp_path / "told").read_text()) == VISIT
+
+
+def test_a_command_is_given_the_pictures_that_are_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("PEEPHOLE_CROP", "another's")
+    picture, crop = tmp_path / "a.jpg", tmp_path / "1-2-0.png"
+    (tmp_path / "hook.py").write_text(
+        "import os\n"
+        f"with open({str(tmp_path / 'told')!r}, 'a') as out:\n"
+        "    print([os.environ['PEEPHOLE_FRAME'], os.environ['PEEPHOLE_CROP']], file=out)\n"
+    )
+    picture.write_bytes(b"a")
+    crop.write_bytes(b"b")
+    stamp = File.of(str(picture), picture.lstat()).stamp
+    best = {"image": str(picture), "stamp": stamp, "crop": str(crop)}
+    run("", tmp_path, VISIT | {"best": best})
+    crop.unlink()
+    run("", tmp_path, VISIT | {"best": best})
+    picture.write_bytes(b"another frame")  # under the same name
+    run("", tmp_path, VISIT | {"best": best})
+    picture.unlink()
+    run("", tmp_path, VISIT | {"best": best})
+    run("", tmp_path, VISIT | {"best": None})
+    run("", tmp_path, VISIT)  # as an older version has left it in the queue
+    told = [[str(picture), str(crop)], [str(picture), ""], *[["", ""]] * 4]
+    assert (tmp_path / "told").read_text().splitlines() == [str(each) for each in told]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from peephole.match import People, Rejection, Rule, match
 from peephole.quality import Quality
-from peephole.visits import GAP, HOLD, REMEMBERED, SHARE, Sighting, Visits, decide, weight
+from peephole.visits import GAP, HOLD, REMEMBERED, SHARE, Picture, Sighting, Visits, decide, weight
 
 RULE = Rule("cosine", 0.5, 0.1)
 ADA, BOB, EVE, MAX = np.eye(4, 8, dtype=np.float32)
@@ -301,6 +301,22 @@ def test_an_event_is_json():
     assert (told["event"], told["visit"], told["names"]) == ("opened", "door/3.5", ["Ada"])
     (ada,) = told["people"]
     assert (ada["name"], ada["faces"], ada["best"]) == ("Ada", 1, {"frame": "3.5", "time": 3.5, "box": list(LEFT)})
+
+
+def test_an_event_says_where_it_can_be_looked_at():
+    """On the frame that shows most, of each person and of all."""
+    tracker = Visits(FAMILY, RULE)
+    pictures = [Picture(f"{number}.jpg", f"stamp {number}", f"{number}.png") for number in range(3)]
+    tracker.update([replace(seen(0, ADA, weight=0.5), picture=pictures[0])], 0)
+    tracker.update([replace(seen(1, ADA, weight=0.8), picture=pictures[1]), seen(1, BOB, box=RIGHT, weight=0.6)], 1)
+    tracker.update([replace(seen(2, ADA, weight=0.7), picture=pictures[2])], 2)
+    (event,) = tracker.close()
+    told = json.loads(json.dumps(event.to_dict()))
+    ada, bob = told["people"]
+    place = {"frame": "1", "time": 1, "box": list(LEFT)}
+    assert ada["best"] == place | {"image": "1.jpg", "stamp": "stamp 1", "crop": "1.png"}
+    assert bob["best"].keys() == {"frame", "time", "box"}
+    assert told["best"] == ada["best"]
 
 
 @st.composite

@@ -528,6 +528,9 @@ def test_a_visit_from_file_to_command(folder, gallery, eileen_file, tmp_path):
     hook.write_text(
         "import json, os, sys\n"
         "event = json.load(sys.stdin)\n"
+        "from PIL import Image\n"
+        "assert max(Image.open(os.environ['PEEPHOLE_CROP']).size) > 60\n"
+        "assert os.environ['PEEPHOLE_CROP'] == event['best']['crop'] == event['people'][0]['best']['crop']\n"
         "told = [os.environ['PEEPHOLE_' + name] for name in ('EVENT', 'CAMERA', 'NAMES', 'VISIT')]\n"
         "assert told == [event['event'], event['camera'], ','.join(event['names']), event['visit']]\n"
         f"open({str(tmp_path / 'told')!r}, 'a').write(' '.join([*told[:3], *sys.argv[1:]]) + chr(10))\n"
@@ -584,9 +587,21 @@ def test_json_lines(folder, gallery, eileen_file):
     assert [each.source for each in logged] == [each["image"] for each in lines[:3]]
     assert [each.error for each in logged] == [None, "corrupt", None]
     assert list(logged[2].stages)[:4] == ["wait.queue", "people", "decode", "plan"]
-    assert list(logged[2].stages)[-4:] == ["align", "embed", "match", "record"]
+    assert list(logged[2].stages)[-5:] == ["align", "embed", "match", "crop", "record"]
+    (best,) = [each["best"] for each in closed["people"]]
+    assert best["image"] == str(folder / "c.png")
+    with Image.open(best["crop"]) as crop:
+        assert crop.width > 60
     assert {"detect.head", "detect.tail"} <= logged[2].cpu_ms.keys()
     assert (logged[2].detector, logged[2].recognizer) == ("yunet", "sface")
+
+
+def test_crops_are_not_written_to_where_cameras_upload(folder, gallery):
+    for crops in (folder, folder / "crops"):
+        ran = CliRunner().invoke(main, ["watch", str(folder), "--crops", str(crops), "--gallery", str(gallery)])
+        assert ran.exit_code == 2
+        assert "would be taken for the cameras'" in ran.output
+    assert list(folder.iterdir()) == []
 
 
 def test_two_at_once_and_folders_that_are_none(folder, gallery, tmp_path):

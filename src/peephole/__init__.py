@@ -2,15 +2,21 @@
 
 The whole job: `detect`, `embed`, `label`, `enroll`, `detect_faces`. By stages: `read`, `plan`, `Pipeline`, and the
 modules.
-Importing this package loads no model, no numerical library and starts no thread; the first use of a name does.
+Importing this package loads no model, no numerical library and starts no thread; the first use of a name does. It tells
+ONNX Runtime, for this process and those that it starts, to report to nobody.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# Its import alone writes a device's number into the user's cache and looks up its maker's host; only this variable, set
+# before, keeps it from that (`Privacy.md` in its package). Here, because every way in comes through here.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 if TYPE_CHECKING:
     from .api import detect, detect_faces, embed, enroll, label, load_people, plan

@@ -41,6 +41,7 @@ from .cli_timings_compare import compare
 from .cli_unknowns import name_group, unknowns
 from .cli_watch import watch
 from .errors import FrameError, FrameUnreadable, PeepholeError, UsageError
+from .pid1 import step_aside
 
 if TYPE_CHECKING:
     from .frame import Source
@@ -61,6 +62,10 @@ MANY = 5
 
 class _Group(click.Group):
     """Turns Peephole's own errors and the system's, wherever they come from, into one line and an exit status."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        step_aside()  # here, where only the program itself comes through: not in a caller's process
+        return super().__call__(*args, **kwargs)
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         try:

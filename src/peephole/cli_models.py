@@ -39,7 +39,7 @@ def list_models(as_json: bool) -> None:
     for entry in CATALOGUE:
         asset = entry.asset
         path = store.find(asset)
-        here = "no" if path is None else "fetched" if path.is_relative_to(store.models_folder()) else "yes"
+        here = "no" if path is None else "fetched" if path == store.fetched(asset) else "yes"
         rows.append(
             (
                 asset.name,

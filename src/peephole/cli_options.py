@@ -316,19 +316,19 @@ def open_observers(options: dict[str, Any], warn: Callable[[str], object]) -> Ob
     if options["timings"] is None and options["history"] is None:
         return Observers()
     from .memory import parse_size
-    from .timings import History, TimingLog, history_path
+    from .timings import History, TimingLog
     from .timings.history import HISTORY_VARIABLE, NONE
 
     opened: list[Observer] = []
     if options["timings"] is not None:
         size = parse_size(options["timings_size"])
         opened.append(TimingLog(options["timings"], rotate=size, keep=options["timings_files"]))
-    file = str(options["history"] or history_path())
-    if file != NONE:
+    named = options["history"] or os.environ.get(HISTORY_VARIABLE)
+    if named != NONE:
         try:
-            opened.append(History(file))
-        except TimingsError as error:
-            if options["history"] is not None or os.environ.get(HISTORY_VARIABLE):
+            opened.append(History(named))
+        except (TimingsError, UsageError) as error:
+            if named:
                 raise
             warn(f"{error}; looking goes on without it")  # nobody has asked for it by name
     return Observers(*opened, warn=warn)

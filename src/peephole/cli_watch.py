@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .cli_options import gallery_option, look_options, recognizer_option, timing_options, worker_options
+from .errors import UsageError
 
 if TYPE_CHECKING:
+    from .crops import Crops
     from .service import Service, Sink
 
 
@@ -49,6 +51,13 @@ log = logging.getLogger(__name__)
     metavar="COMMAND",
     help="Run it for each visit that opens, changes or closes, the event as JSON on its standard input.",
 )
+@click.option(
+    "--crops",
+    type=click.Path(file_okay=False),
+    metavar="DIR",
+    help="Where the best crop of each face of a visit is written, the last 200 for a day.  [default: with --on-visit "
+    "or --jsonl, a folder beside the queue]",
+)
 @click.option("--remember", is_flag=True, help="Keep clear faces that nobody knows in the gallery, for a set time.")
 @click.option(
     "--gap",
@@ -78,7 +87,7 @@ log = logging.getLogger(__name__)
     show_default=True,
     help="What to do beyond: leave pictures in DIR until there is room, or drop the oldest that wait.",
 )
-def watch(folder: str, jsonl: bool, on_visit: str | None, delete: bool, **options: Any) -> None:
+def watch(folder: str, jsonl: bool, on_visit: str | None, delete: bool, crops: str | None, **options: Any) -> None:
     """Label pictures that cameras upload into DIR as they come, and print visits as they open, update and close.
 
     Ends on Ctrl-C and SIGTERM, after the frame at hand; what still waits is taken up by the next start.
@@ -91,11 +100,13 @@ def watch(folder: str, jsonl: bool, on_visit: str | None, delete: bool, **option
     from .watch import Folder
 
     source = Folder(folder, camera=options["camera"], existing=options["existing"], delete=delete, poll=options["poll"])
-    path = Path(options["queue"]) if options["queue"] else _queue_of(folder)
+    path = Path(options["queue"]) if options["queue"] else _queue_of(folder, options["gallery"])
     sinks: list[Sink] = [JsonLines(click.echo) if jsonl else Lines(click.echo)]
     if on_visit is not None:
         sinks.append(Command(on_visit))
-    looking, look = open_looking({name: options.get(name) for name in LOOK}, embed=True, keep=options["remember"])
+    kept = _crops_of(crops, folder, path, wanted=jsonl or on_visit is not None)
+    keep = options["remember"] or kept is not None
+    looking, look = open_looking({name: options.get(name) for name in LOOK}, embed=True, keep=keep)
     with (
         _warnings_on_stderr(),
         looking,
@@ -119,6 +130,7 @@ def watch(folder: str, jsonl: bool, on_visit: str | None, delete: bool, **option
             most_bytes=parse_size(options["most_bytes"]),
             full=options["full"],
             keep_unknown=options["remember"],
+            crops=kept,
             observers=observers,
         )
         with _stopped_by_signals(service):
@@ -164,10 +176,30 @@ def _stopped_by_signals(service: Service) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _queue_of(folder: str) -> Path:
-    """The queue's file for a folder."""
+def _crops_of(named: str | None, folder: str, queue: Path, *, wanted: bool) -> Crops | None:
+    """Where crops go, if anywhere.
+
+    Raises:
+        UsageError: they would be taken for pictures of the cameras'.
+    """
+    from .crops import Crops
+
+    if named is None:
+        return Crops(queue.with_name(f".{queue.stem}.crops")) if wanted else None  # hidden ones are not looked into
+    if Path(os.path.realpath(named)).is_relative_to(os.path.realpath(folder)):
+        raise UsageError(f"--crops {named} lies in {folder}, where its pictures would be taken for the cameras'")
+    return Crops(named)
+
+
+def _queue_of(folder: str, gallery: str | None) -> Path:
+    """The queue's file for a folder: beside the gallery where the user has no home."""
+    from .gallery import gallery_path
     from .spool import queue_folder
 
     real = os.path.realpath(folder)
     key = hashlib.sha256(os.fsencode(real)).hexdigest()[:12]
-    return queue_folder() / f"watch-{key}.db"
+    try:
+        place = queue_folder()
+    except UsageError:
+        place = Path(gallery or gallery_path()).parent
+    return place / f"watch-{key}.db"

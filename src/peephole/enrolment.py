@@ -379,7 +379,7 @@ def photo_of(frame: Frame, face: Face, *, sha256: str | None = None) -> Photo:
         cut = cut.resize(size, Image.Resampling.LANCZOS)
     box = to_crop.boxes([face.box])[0].tolist()
     out = io.BytesIO()
-    cut.save(out, "PNG")
+    cut.save(out, "PNG", compress_level=1)  # a quarter of the time for 8 % more bytes
     return Photo(
         crop=out.getvalue(),
         landmarks=None if face.landmarks is None else to_crop.points(face.landmarks),

@@ -16,13 +16,15 @@ import queue
 import struct
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from .crops import Crops
 from .errors import (
     FrameAbandoned,
     FrameError,
@@ -32,6 +34,7 @@ from .errors import (
     WorkerNotStarted,
     WorkerProtocolError,
 )
+from .faces import IGNORED, Match
 from .gallery import Gallery
 from .looking import Looking
 from .match import People, Rule
@@ -42,7 +45,7 @@ from .spool import MOST_BYTES, MOST_FRAMES, Claimed, Message, Spool, result
 from .timings.clock import StageClock
 from .timings.observe import Observers
 from .timings.record import Record
-from .visits import GAP, Event, Sighting, Visit, Visits, weight
+from .visits import GAP, Best, Event, Picture, Sighting, Track, Visit, Visits, weight
 from .worker.values import Arrays, pack, unpack
 
 MOST_CLAIMS = 5
@@ -50,6 +53,8 @@ MOST_CLAIMS = 5
 
 Some systems kill all of a container's processes when one of them takes too much memory.
 """
+FORM = 2
+"""Of the visits as they are kept; counts up when that changes. The first named none."""
 TICK = 1.0
 """Seconds between two looks at the clock while a visit is going on."""
 IDLE = 30.0
@@ -115,6 +120,7 @@ class Service:
         most_bytes: int = MOST_BYTES,
         full: Literal["refuse", "drop-oldest"] = "refuse",
         keep_unknown: bool = False,
+        crops: Crops | None = None,
         observers: Observers | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -129,6 +135,7 @@ class Service:
             gap: seconds without a face after which a visit is over.
             most_frames, most_bytes, full: the queue's bounds and what happens beyond them; see `Spool`.
             keep_unknown: faces that nobody knows are kept in the gallery; see `remember.remember`.
+            crops: where each face of a visit is written as it is seen best; None writes none.
             observers: are told of each frame's timings once its result is recorded; the caller closes them.
             clock: the time, UTC seconds.
         """
@@ -136,7 +143,7 @@ class Service:
         self._sources, self._sinks = tuple(sources), tuple(sinks)
         self._scale, self._min_confidence, self._gap = scale, min_confidence, gap
         self._bounds: dict[str, Any] = {"most_frames": most_frames, "most_bytes": most_bytes, "full": full}
-        self._keep_unknown, self._clock = keep_unknown, clock
+        self._keep_unknown, self._crops, self._clock = keep_unknown, crops, clock
         self._observers = observers or Observers()
         self._known = Known()
         self._last: tuple[People, Rule] | None = None
@@ -207,6 +214,8 @@ class Service:
                 return
             self._tick(spool)
             spool.tidy()
+            if self._crops:
+                self._crops.tidy()
             self._observers.flush()
         except SpoolFull as error:
             self._pause(error)
@@ -231,7 +240,8 @@ class Service:
             seen, message = error, result(claimed, error=error)
         else:
             message = result(claimed, analysis.to_dict())
-            events += self._visits.update(_sightings(claimed, analysis), arrival.arrived)
+            events += self._visits.update(self._sightings(claimed, analysis), arrival.arrived)
+            self._cut_out(claimed, analysis, events, clock)
         messages = [message, *map(_message, events)]
 
         def answer() -> None:
@@ -279,6 +289,41 @@ class Service:
             except (GalleryError, FrameError) as error:
                 log.warning("unknown faces of %s are not kept: %s", arrival.name, error)
         return analysis
+
+    def _sightings(self, claimed: Claimed, analysis: Analysis) -> list[Sighting]:
+        """A frame's faces for the visits, at the time at which it arrived: cameras' clocks are wrong, or jump."""
+        arrival, file = claimed.arrival, claimed.arrival.file
+        image, stamp = (os.path.abspath(file.path), file.stamp) if file else (None, None)  # noqa: PTH100 - any bytes
+        return [
+            Sighting(
+                arrival.camera,
+                arrival.arrived,
+                _frame(claimed),
+                face.box,
+                face.embedding,
+                1.0 if face.quality is None else weight(face.quality),
+                face.match,
+                face.grey,
+                Picture(image, stamp, str(self._crops.path(_frame(claimed), index)) if self._crops else None),
+            )
+            for index, face in enumerate(analysis)
+            if face.embedding is not None
+        ]
+
+    def _cut_out(self, claimed: Claimed, analysis: Analysis, events: Sequence[Event], clock: StageClock) -> None:
+        """Write the faces that are on this frame as their visit has them best, before anybody is told of them."""
+        if self._crops is None:
+            return
+        visits = (*self._visits.open, *(event.visit for event in events))
+        wanted = {track.best.picture.crop for visit in visits for track in visit.tracks if track.name != IGNORED}
+        for index, face in enumerate(analysis):
+            path = self._crops.path(_frame(claimed), index)
+            if str(path) in wanted:
+                try:
+                    with clock.stage("crop"):
+                        self._crops.keep(path, self._looking.photo(claimed.arrival.data, analysis, face).crop)
+                except (FrameError, OSError) as error:
+                    log.warning("a face of %s is not kept as %s: %s", claimed.arrival.name, path, error)
 
     def _people(self) -> tuple[People, Rule]:
         """Who is known; where the gallery cannot be read just now, who was known before."""
@@ -344,26 +389,36 @@ class Service:
 
     def _state(self, before: tuple[Visit, ...]) -> dict[str, bytes]:
         """The visits' state, if it is no longer this."""
-        if self._visits.open is before:
-            return {}
+        return {} if self._visits.open is before else self._kept()
+
+    def _kept(self) -> dict[str, bytes]:
         arrays: list[Any] = []
-        state = pack(_Going(self._looking.recognizer.model_id, self._visits.open), arrays)
+        state = pack(_Going(FORM, self._looking.recognizer.model_id, self._visits.open), arrays)
         text = json.dumps(state).encode()
         return {"visits": struct.pack("<Q", len(text)) + text + b"".join(each.tobytes() for each in arrays)}
 
     def _restore(self, spool: Spool) -> None:
-        """Go on with the visits of a run that was killed."""
+        """Go on with the visits of a run that was killed.
+
+        Where their vectors are another model's, or another version has kept them in another form, they are closed: the
+        names that they had are the last word.
+        """
         data = spool.state("visits")
         if data is None:
             return
-        (size,) = struct.unpack_from("<Q", data)
-        arrays = Arrays(data[8 + size :])
-        going = unpack(_Going, json.loads(data[8 : 8 + size]), arrays)
-        if going.model == self._looking.recognizer.model_id:
-            self._visits.open = going.visits
-        elif going.visits:  # their vectors are another model's: the names that they had are the last word
-            told = [_message(Event("closed", each)) for each in going.visits if each.announced]
-            spool.post(told, self._state(going.visits))
+        try:
+            (size,) = struct.unpack_from("<Q", data)
+            state, arrays = json.loads(data[8 : 8 + size]), Arrays(data[8 + size :])
+            with suppress(WorkerProtocolError):
+                going = unpack(_Going, state, arrays)
+                if (going.form, going.model) == (FORM, self._looking.recognizer.model_id):
+                    self._visits.open = going.visits
+                    return
+            over = [visit for visit in map(_salvaged, state["visits"]) if visit.announced]
+            spool.post([_message(Event("closed", each)) for each in over], self._kept())
+        except (struct.error, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError):
+            log.warning("visits that were going on are dropped: %s has them in no form that is known here", spool.path)
+            spool.post([], self._kept())
 
     # -- threads -----------------------------------------------------------------------------------------------------
 
@@ -414,32 +469,36 @@ class _Going:
     """Visits that are going on, as they are kept.
 
     Attributes:
+        form: `FORM`.
         model: of the recognizer that made their vectors.
         visits: see `Visits.open`.
     """
 
+    form: int
     model: str
     visits: tuple[Visit, ...]
+
+
+def _salvaged(kept: Mapping[str, Any]) -> Visit:
+    """A visit by what it takes to close it, which every form that it was ever kept in has; without its vectors."""
+    tracks: list[Track] = []
+    for each in kept["tracks"]:
+        match = {name: each["match"][name] for name in Match.__dataclass_fields__ if name in each["match"]}
+        left, top, right, bottom = map(float, each["best"]["box"])
+        box = (left, top, right, bottom)
+        best = Best(str(each["best"]["frame"]), float(each["best"]["time"]), box, 0.0)
+        first, last = float(each["first"]), float(each["last"])
+        who = Match(**match | {"name": str(match["name"])})
+        tracks.append(Track(len(tracks) + 1, who, int(each["faces"]), first, last, best, box, 0.0, np.zeros(0), 0.0))
+    first, last = float(kept["first"]), float(kept["last"])
+    visit = Visit(str(kept["camera"]), str(kept["frame"]), first, last, last, int(kept["frames"]))
+    return replace(visit, tracks=tuple(tracks), announced=bool(kept["announced"]))
 
 
 def _message(event: Event) -> dict[str, Any]:
     return {"type": "visit"} | event.to_dict()
 
 
-def _sightings(claimed: Claimed, analysis: Analysis) -> list[Sighting]:
-    """A frame's faces for the visits, at the time at which it arrived: cameras' clocks are wrong, or jump."""
-    arrival = claimed.arrival
-    return [
-        Sighting(
-            arrival.camera,
-            arrival.arrived,
-            f"{claimed.number}@{arrival.arrived:.0f}",  # also after the queue's file was removed and begins anew
-            face.box,
-            face.embedding,
-            1.0 if face.quality is None else weight(face.quality),
-            face.match,
-            face.grey,
-        )
-        for face in analysis
-        if face.embedding is not None
-    ]
+def _frame(claimed: Claimed) -> str:
+    """What a frame is called in its visit, also after the queue's file was removed and begins anew."""
+    return f"{claimed.number}@{claimed.arrival.arrived:.0f}"

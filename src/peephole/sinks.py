@@ -13,17 +13,19 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import IO, Any
+from typing import Any
 
 from .errors import FrameAbandoned, FrameDropped, UsageError
 from .gallery import Gallery, VisitRecord, retain
 from .report import escaped
 from .spool import File, Message
 from .words import counted
+from .worker.channel import anonymous_file
 
 COMMAND_SECONDS = 30.0
 """How long the command for a visit may take."""
+LAST_WORDS = 200
+"""Bytes of what it says on standard error that are shown where it fails."""
 
 log = logging.getLogger(__name__)
 
@@ -103,18 +105,19 @@ class Command:
             "PEEPHOLE_VISIT": message["visit"],
             "PEEPHOLE_CAMERA": message["camera"],
             "PEEPHOLE_NAMES": ",".join(message["names"]),
+            "PEEPHOLE_FRAME": _frame(message),
+            "PEEPHOLE_CROP": _crop(message),
         }
         environment = os.environ | {key: value.replace("\0", "") for key, value in told.items()}
         try:
             # Files, because a pipe would be waited for as long as anything that the command has started holds it.
-            with TemporaryFile() as event, TemporaryFile() as said:
-                event.write(json.dumps(message).encode())
-                event.seek(0)
+            with anonymous_file(json.dumps(message).encode()) as event, anonymous_file() as said:
+                os.lseek(event, 0, os.SEEK_SET)
                 self._run(event, said, environment)
         except (OSError, ValueError) as error:
             log.warning("%s cannot be run: %s", self._words[0], error)
 
-    def _run(self, event: IO[bytes], said: IO[bytes], environment: Mapping[str, str]) -> None:
+    def _run(self, event: int, said: int, environment: Mapping[str, str]) -> None:
         process = subprocess.Popen(  # noqa: S603 - the user's own command; no shell, no text from outside
             self._words,
             stdin=event,
@@ -132,8 +135,8 @@ class Command:
             log.warning("%s took longer than %g s and was killed", self._words[0], self._timeout)
             return
         if status:
-            said.seek(max(0, said.seek(0, os.SEEK_END) - 200))
-            last = escaped(said.read().decode(errors="replace").strip())
+            os.lseek(said, max(0, os.lseek(said, 0, os.SEEK_END) - LAST_WORDS), os.SEEK_SET)
+            last = escaped(os.read(said, LAST_WORDS).decode(errors="replace").strip())
             log.warning("%s failed with status %d%s", self._words[0], status, f": {last}" if last else "")
 
     def close(self) -> None:
@@ -195,6 +198,22 @@ def remove(file: File) -> None:
         return
     except OSError as error:
         log.warning("%s cannot be removed: %s", file.path, error.strerror)
+
+
+def _frame(message: Message) -> str:
+    """The file of the frame that shows a visit best, if it is still that file; otherwise nothing."""
+    best = message.get("best") or {}
+    path, stamp = best.get("image"), best.get("stamp")
+    with suppress(OSError):
+        if path and File.of(path, os.lstat(path)).stamp == stamp:
+            return str(path)
+    return ""
+
+
+def _crop(message: Message) -> str:
+    """The file of the face that is seen best in a visit, if it is still there; otherwise nothing."""
+    path = (message.get("best") or {}).get("crop")
+    return str(path) if path and Path(path).is_file() else ""
 
 
 def _record(message: Message) -> VisitRecord:

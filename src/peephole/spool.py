@@ -25,6 +25,7 @@ from typing import Any, Literal, Self
 
 from . import database
 from .errors import FrameDropped, FrameError, SpoolBusy, SpoolDamaged, SpoolError, SpoolFull
+from .folders import user_folder
 
 APPLICATION_ID = int.from_bytes(b"PEEQ", "big")
 """What SQLite's header says of the file: it is a queue of Peephole."""
@@ -103,10 +104,12 @@ log = logging.getLogger(__name__)
 
 
 def queue_folder() -> Path:
-    """Where queues are, unless the user says otherwise: the platform's place for a user's state."""
-    import platformdirs
+    """Where queues are, unless the user says otherwise: the platform's place for a user's state.
 
-    return platformdirs.user_state_path("peephole", appauthor=False)
+    Raises:
+        UsageError: there is no such place; see `folders.user_folder`.
+    """
+    return user_folder("state", "name a file with --queue")
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,21 @@ def weight(quality: Quality) -> float:
     return 0.0 if reason(quality) is not None else min(quality.sharpness / SHARP, 1.0)
 
 
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Where a face can be looked at, for people; nothing is known of what lies there by now.
+
+    Attributes:
+        image: the frame's file.
+        stamp: what that is as long as it is the same, see `spool.File`.
+        crop: the file of the face alone.
+    """
+
+    image: str | None = None
+    stamp: str | None = None
+    crop: str | None = None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Sighting:
     """One face on one frame.
@@ -71,6 +86,7 @@ class Sighting:
         weight: how much its vector counts, from 0 (unclear: it has no say in the name) upwards; see `weight`.
         match: what this frame alone says, if that was asked.
         grey: whether the face has no colour.
+        picture: where it can be looked at.
 
     Raises:
         ValueError: a time, weight or vector that is no finite number.
@@ -84,6 +100,7 @@ class Sighting:
     weight: float = 1.0
     match: Match | None = None
     grey: bool = False
+    picture: Picture = Picture()
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.time) and 0 <= self.weight < math.inf and np.isfinite(self.embedding).all()):
@@ -98,6 +115,12 @@ class Best:
     time: float
     box: Box
     weight: float
+    picture: Picture = Picture()
+
+    def to_dict(self) -> dict[str, Any]:
+        """What there is to say of it, in plain types."""
+        known = {key: value for key, value in asdict(self.picture).items() if value is not None}
+        return {"frame": self.frame, "time": self.time, "box": list(self.box)} | known
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -146,8 +169,8 @@ class Track:
 
     def to_dict(self) -> dict[str, Any]:
         """What there is to say of it, in plain types."""
-        best = {"frame": self.best.frame, "time": self.best.time, "box": list(self.best.box)}
-        return asdict(self.match) | {"faces": self.faces, "first": self.first, "last": self.last, "best": best}
+        seen = {"faces": self.faces, "first": self.first, "last": self.last, "best": self.best.to_dict()}
+        return asdict(self.match) | seen
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -194,6 +217,8 @@ class Visit:
 
     def to_dict(self) -> dict[str, Any]:
         """What there is to say of it, in plain types; times are seconds since 1970 by the frames' clock."""
+        told = [track for track in self.tracks if track.name != IGNORED]
+        best = max((track.best for track in told), key=lambda each: each.weight, default=None)
         return {
             "visit": self.id,
             "camera": self.camera,
@@ -201,7 +226,8 @@ class Visit:
             "last": self.last,
             "frames": self.frames,
             "names": list(self.names),
-            "people": [track.to_dict() for track in self.tracks if track.name != IGNORED],
+            "people": [track.to_dict() for track in told],
+            "best": best and best.to_dict(),
         }
 
 
@@ -315,7 +341,7 @@ class Visits:
 
     def _seen(self, track: Track | None, face: Sighting, number: int) -> Track:
         """The track with one more face, and its name decided anew."""
-        best = Best(face.frame, face.time, face.box, face.weight)
+        best = Best(face.frame, face.time, face.box, face.weight, face.picture)
         vector = face.embedding.astype(np.float64)
         total, squares = face.weight * vector, face.weight * float(vector @ vector)
         if track is None:

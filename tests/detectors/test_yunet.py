@@ -184,8 +184,8 @@ def test_opencv_sees_the_same_on_the_same_file(detector, head, size):
         np.testing.assert_allclose(ours.confidence, clear[fit.argmax(1), 14], atol=1e-3)
 
 
+@pytest.mark.usefixtures("openvino")
 def test_openvino_says_the_same(detector, head):
-    pytest.importorskip("openvino")
     other = Yunet(runtime=Runtime("openvino"))
     source = _Source(scene(head, (400, 300)), (400, 300))
     ours, theirs = (maps(each, source, Tiling(32, 24, 32)) for each in (detector, other))

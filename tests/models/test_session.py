@@ -101,15 +101,15 @@ def random_pixels(rng):
     return rng.integers(0, 256, (1, 3, 93, 157), np.uint8)
 
 
+@pytest.mark.usefixtures("openvino")
 def test_openvino_gives_the_same_in_float32(random_pixels):
-    pytest.importorskip("openvino")
     path = store.prepare(store.MMOD).graphs["stem"]
     ours, theirs = (Runtime(name).open(path).run(random_pixels) for name in ("onnxruntime", "openvino"))
     np.testing.assert_allclose(theirs, ours, atol=1e-4)
 
 
+@pytest.mark.usefixtures("openvino")
 def test_openvino_takes_one_shape_after_the_other_and_keeps_its_answers(random_pixels):
-    pytest.importorskip("openvino")
     session = Runtime("openvino").open(store.prepare(store.MMOD).graphs["stem"])
     first = session.run(random_pixels)
     kept = first.copy()
@@ -120,10 +120,13 @@ def test_openvino_takes_one_shape_after_the_other_and_keeps_its_answers(random_p
     np.testing.assert_array_equal(session.run(random_pixels), kept)
 
 
-def test_bfloat16_is_near_and_needs_openvino(random_pixels):
+def test_bfloat16_needs_openvino():
     with pytest.raises(UsageError, match="bfloat16 needs the runtime openvino"):
         Runtime("onnxruntime", "bfloat16")
-    pytest.importorskip("openvino")
+
+
+@pytest.mark.usefixtures("openvino")
+def test_bfloat16_is_near(random_pixels):
     path = store.prepare(store.MMOD).graphs["stem"]
     try:
         half = Runtime("openvino", "bfloat16").open(path).run(random_pixels)
@@ -140,8 +143,9 @@ def test_what_there_is_not_is_refused_by_name(name, precision):
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
-def test_all_outputs_come_in_the_graphs_order(random_pixels, runtime):
-    pytest.importorskip(runtime)
+def test_all_outputs_come_in_the_graphs_order(random_pixels, runtime, request):
+    if runtime == "openvino":
+        request.getfixturevalue("openvino")
     stem = Runtime(runtime).open(store.prepare(store.YUNET).graphs["stem"])
     pixels = random_pixels[:, :1, :64, :144]
     features, maxima, quarter = stem.run_all(pixels)

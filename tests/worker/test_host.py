@@ -125,6 +125,19 @@ def test_a_face_is_cut_out_by_the_worker(real, eileen, eileen_file):
     assert there.source == str(eileen_file)
 
 
+def test_a_face_is_cut_out_of_the_picture_that_is_given(real, eileen, grace, eileen_file, grace_file, tmp_path):
+    """Not of the one that was looked at last, be it of the same name."""
+    file = tmp_path / "latest"
+    file.write_bytes(eileen_file.read_bytes())
+    analysis = real.analyse(file)
+    face = analysis.faces[0]
+    file.write_bytes(grace_file.read_bytes())
+    assert real.photo(file, analysis, face).crop == photo_of(grace, face).crop
+    real.analyse(file)
+    assert real.photo(eileen_file, analysis, face).crop == photo_of(eileen, face).crop
+    assert real.photo(grace_file.read_bytes(), analysis, face).crop == photo_of(grace, face).crop
+
+
 def test_what_a_gallery_holds_is_looked_at_by_the_worker(real, eileen, eileen_file):
     here = Pipeline("mmod", "resnet", threads=1)
     photo = photo_of(eileen, here.analyse(eileen, embed=True).faces[0])

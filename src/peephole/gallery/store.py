@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import platformdirs
 from numpy.typing import NDArray
 
 from ..database import transaction
 from ..errors import GalleryDamaged, GalleryError, GalleryModelMismatch, NameRefused, NotInGallery
+from ..folders import user_folder
 from ..match import People, Rejection, Rule
 from . import archive, rows, schema
 from .records import (
@@ -48,9 +48,17 @@ log = logging.getLogger(__name__)
 
 
 def gallery_path() -> Path:
-    """Where the gallery is: ``$PEEPHOLE_GALLERY``, or the platform's own place for a user's data."""
+    """Where the gallery is: ``$PEEPHOLE_GALLERY``, or the platform's own place for a user's data.
+
+    Raises:
+        UsageError: there is no such place; see `folders.user_folder`.
+    """
     chosen = os.environ.get(GALLERY_VARIABLE)
-    return Path(chosen) if chosen else platformdirs.user_data_path("peephole", appauthor=False) / "gallery.db"
+    return (
+        Path(chosen)
+        if chosen
+        else user_folder("data", f"name a file with --gallery or {GALLERY_VARIABLE}") / "gallery.db"
+    )
 
 
 class Gallery:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,7 +23,6 @@ def _share_arena() -> None:
     """
     import onnxruntime as ort
 
-    ort.disable_telemetry_events()  # some builds have it; this program tells nobody anything
     kind, cpu = ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, ort.OrtMemType.DEFAULT
     one_region = ort.OrtArenaCfg({"arena_extend_strategy": 0, "initial_chunk_size_bytes": ARENA})
     ort.create_and_register_allocator(ort.OrtMemoryInfo("Cpu", kind, 0, cpu), one_region)
@@ -83,6 +83,31 @@ class Runtime:
 ONNXRUNTIME = Runtime()
 
 
+TELEMETRY = "openvino_telemetry"
+
+
+def _openvino() -> Any:
+    """OpenVINO's module, imported without its telemetry.
+
+    Its import alone would write a client's number into the user's home and send an event to Google Analytics. Where the
+    package for that is missing, OpenVINO has a stub in its place.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    absent = TELEMETRY not in sys.modules
+    if absent:
+        sys.modules[TELEMETRY] = None  # type: ignore[assignment]  # as import has it for what must not be found
+    try:
+        import openvino
+    except ImportError as error:
+        raise UsageError("the runtime openvino is not installed: pip install 'peephole[openvino]'") from error
+    finally:
+        if absent:
+            del sys.modules[TELEMETRY]
+    return openvino
+
+
 class OpenVinoSession:
     """One ONNX graph, in OpenVINO on the CPU; compiled anew for each shape, of which few are kept."""
 
@@ -90,11 +115,7 @@ class OpenVinoSession:
 
     def __init__(self, path: Path, *, precision: str = "float32", threads: int | None = None) -> None:
         """Read a graph; see `Runtime.open`."""
-        try:
-            import openvino
-        except ImportError as error:
-            raise UsageError("the runtime openvino is not installed: pip install 'peephole[openvino]'") from error
-        self._core = openvino.Core()
+        self._core = _openvino().Core()
         if precision == "bfloat16" and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise UsageError("this processor does not compute in bfloat16")
         self._options = {

@@ -20,9 +20,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
-
-from ..errors import ModelDamaged, ModelError, ModelNotFound
+from ..errors import ModelDamaged, ModelError, ModelNotFound, UsageError
+from ..folders import user_folder
 
 CACHE_VARIABLE = "PEEPHOLE_CACHE"
 MODELS_VARIABLE = "PEEPHOLE_MODELS"
@@ -180,15 +179,32 @@ class Prepared:
 
 
 def cache_folder() -> Path:
-    """Where prepared graphs are kept: ``$PEEPHOLE_CACHE``, or the platform's own place for caches."""
+    """Where prepared graphs are kept: ``$PEEPHOLE_CACHE``, or the platform's own place for caches.
+
+    Raises:
+        UsageError: there is no such place; see `folders.user_folder`.
+    """
     chosen = os.environ.get(CACHE_VARIABLE)
-    return Path(chosen) if chosen else platformdirs.user_cache_path("peephole", appauthor=False)
+    return Path(chosen) if chosen else user_folder("cache", f"set {CACHE_VARIABLE} to a folder that can be written")
 
 
 def models_folder() -> Path:
-    """Where fetched models lie: ``$PEEPHOLE_MODELS``, or the platform's own place for a user's data."""
+    """Where fetched models lie: ``$PEEPHOLE_MODELS``, or the platform's own place for a user's data.
+
+    Raises:
+        UsageError: there is no such place; see `folders.user_folder`.
+    """
     chosen = os.environ.get(MODELS_VARIABLE)
-    return Path(chosen) if chosen else platformdirs.user_data_path("peephole", appauthor=False) / "models"
+    return Path(chosen) if chosen else user_folder("data", f"set {MODELS_VARIABLE} to a folder") / "models"
+
+
+def fetched(asset: Asset) -> Path | None:
+    """The asset's file where `fetch.fetch` puts it, unchecked, or None where it is not there."""
+    try:
+        path = models_folder() / Path(asset.file).name
+    except UsageError:  # a user without a home has fetched nothing
+        return None
+    return path if asset.origin and path.is_file() else None
 
 
 def local(
@@ -216,15 +232,12 @@ def locate(asset: Asset) -> Path:
         ModelNotFound: the package or the file in it is not there, nor was it fetched.
         ModelDamaged: the bytes are not the published ones.
     """
-    if not asset.origin:
-        return _checked(asset, _in_package(asset))
-    fetched = models_folder() / Path(asset.file).name
     try:
         return _checked(asset, _in_package(asset))
     except ModelError:
-        if not fetched.is_file():
+        if (path := fetched(asset)) is None:
             raise
-    return _checked(asset, fetched)
+    return _checked(asset, path)
 
 
 def find(asset: Asset) -> Path | None:
@@ -235,8 +248,7 @@ def find(asset: Asset) -> Path | None:
             return path
     except ModelNotFound:
         pass
-    fetched = models_folder() / Path(asset.file).name
-    return fetched if asset.origin and fetched.is_file() else None
+    return fetched(asset)
 
 
 def _in_package(asset: Asset) -> Path:

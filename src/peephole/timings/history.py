@@ -19,6 +19,7 @@ import msgspec
 
 from .. import database
 from ..errors import TimingsError
+from ..folders import user_folder
 from .record import Glance, Record, Setup, text
 
 T = TypeVar("T")
@@ -111,13 +112,13 @@ FORMAT = database.Format(
 
 
 def history_path() -> Path:
-    """Where the history is: ``$PEEPHOLE_HISTORY``, or beside the gallery's usual place."""
-    chosen = os.environ.get(HISTORY_VARIABLE)
-    if chosen:
-        return Path(chosen)
-    import platformdirs
+    """Where the history is: ``$PEEPHOLE_HISTORY``, or beside the gallery's usual place.
 
-    return platformdirs.user_data_path("peephole", appauthor=False) / "timings.sqlite"
+    Raises:
+        UsageError: there is no such place; see `folders.user_folder`.
+    """
+    chosen = os.environ.get(HISTORY_VARIABLE)
+    return Path(chosen) if chosen else user_folder("data", f"name a file with {HISTORY_VARIABLE}") / "timings.sqlite"
 
 
 class History:
@@ -148,6 +149,7 @@ class History:
 
         Raises:
             TimingsError: it is something else, or damaged; a newer Peephole wrote it; or it cannot be opened.
+            UsageError: see `history_path`.
         """
         self.path = history_path() if path is None else Path(path)
         self._most_rows, self._most_days, self._clock = most_rows, most_days, clock

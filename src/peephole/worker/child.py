@@ -1,8 +1,8 @@
 """The worker: ``python -P -m peephole.worker.child FD``, started by `process.Process`.
 
-It confines itself, loads its models, and looks at one frame after another. It keeps nothing between frames: whatever
-happens to it, no more than the frame at hand is lost. An exception that Peephole does not raise on purpose ends it, and
-the host starts another.
+It confines itself, loads its models, and looks at one frame after another. It keeps nothing but the last frame's
+pixels, for drawings and crops of it: whatever happens to it, no more than the frame at hand is lost. An exception that
+Peephole does not raise on purpose ends it, and the host starts another.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from .confine import Confinement, bound, confine
 
@@ -79,13 +79,14 @@ def serve(channel: Channel, confinement: Confinement, opened: Open) -> None:
         return
     budget = pipeline.budget
     channel.send(ready)
+    last = _Last()
     while (request := channel.receive()) is not None:
         clock = StageClock()
         descriptors = channel.descriptors()
         try:
             if isinstance(request, Look):
                 pipeline.budget = _within(budget, request.learned)
-            answer = encode(_answer(pipeline, request, descriptors, clock))
+            answer = encode(_answer(pipeline, request, descriptors, clock, last))
         except PeepholeError as error:
             answer = encode(Failed.of(error, clock.rounded()))
         finally:
@@ -94,18 +95,18 @@ def serve(channel: Channel, confinement: Confinement, opened: Open) -> None:
         channel.send(answer)
 
 
-def _answer(pipeline: Pipeline, request: Message, descriptors: list[int], clock: StageClock) -> Answer:
+def _answer(pipeline: Pipeline, request: Message, descriptors: list[int], clock: StageClock, last: _Last) -> Answer:
     """What the host has asked for."""
     from ..errors import WorkerProtocolError
     from .messages import Cut, Draw, Drawn, Embed, Embedded, Look, Seen, Show, Shown
 
     match request:
         case Look():
-            return Seen(_look(pipeline, request, descriptors, clock))
+            return Seen(_look(pipeline, request, descriptors, clock, last))
         case Draw():
-            return Drawn(_draw(request, descriptors))
+            return Drawn(_draw(request, descriptors, last))
         case Cut():
-            return _cut(request, descriptors)
+            return _cut(request, descriptors, last)
         case Embed():
             from ..enrolment import vectors_of
 
@@ -155,32 +156,63 @@ def _within(budget: Budget, learned: int | None) -> Budget:
     return min(budget, find_budget(), Budget(learned, words), key=lambda each: each.bytes)
 
 
-def _look(pipeline: Pipeline, request: Look, descriptors: list[int], clock: StageClock) -> Analysis:
+class _Last:
+    """The last frame that was looked at, decoded as it was then."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[Snapshot, int, Frame] | None = None
+
+    def forget(self) -> None:
+        """The next frame needs its room."""
+        self._kept = None
+
+    def keep(self, opened: Snapshot | Frame, reduction: int, frame: Frame) -> None:
+        """Keep a picture's frame; pixels that were handed over are there anyway."""
+        self._kept = None if opened is frame else (cast("Snapshot", opened), reduction, frame)
+
+    def decoded(self, opened: Snapshot | Frame, reduction: int) -> Frame:
+        """A picture with its sides divided; it is decoded unless it is the last one, byte by byte."""
+        from ..frame import Frame
+
+        if isinstance(opened, Frame):
+            return opened
+        if self._kept is not None and self._kept[:2] == (opened, reduction):
+            return self._kept[2]
+        return opened.decode(reduction)
+
+
+def _look(pipeline: Pipeline, request: Look, descriptors: list[int], clock: StageClock, last: _Last) -> Analysis:
+    last.forget()
     with clock.stage("decode"):
         opened = _open(request.picture, descriptors)
-    return pipeline.analyse(
+    frames: list[Frame] = []
+    analysis = pipeline.analyse(
         opened,
         scale=request.scale,
         min_confidence=request.min_confidence,
         embed=request.embed,
         twins=request.twins,
         clock=clock,
+        keep=frames.append,
     )
+    last.keep(opened, analysis.plan.reduction, frames[0])
+    return analysis
 
 
-def _draw(request: Draw, descriptors: list[int]) -> str | None:
+def _draw(request: Draw, descriptors: list[int], last: _Last) -> str | None:
     """Write the drawing; the reason why it cannot be, or None."""
     from ..draw import write
 
-    _, frame = _decoded(request, descriptors)
-    return write(frame, request.faces, request.target)
+    opened = _open(request.picture, descriptors)
+    return write(last.decoded(opened, request.reduction), request.faces, request.target)
 
 
-def _cut(request: Cut, descriptors: list[int]) -> Cutting:
+def _cut(request: Cut, descriptors: list[int], last: _Last) -> Cutting:
     from ..enrolment import digest, photo_of
     from .messages import Cutting
 
-    opened, frame = _decoded(request, descriptors)
+    opened = _open(request.picture, descriptors)
+    frame = last.decoded(opened, request.reduction)
     photo = photo_of(frame, request.face[0], sha256=digest(opened))
     return Cutting(**{each.name: getattr(photo, each.name) for each in dataclasses.fields(Cutting)})
 
@@ -191,14 +223,6 @@ def _stored(face: Stored) -> StoredPhoto:
 
     photo = {each.name: getattr(face.photo, each.name) for each in dataclasses.fields(face.photo)}
     return StoredPhoto(**photo, id=face.id, name="", created=0.0)
-
-
-def _decoded(request: Draw | Cut, descriptors: list[int]) -> tuple[Snapshot | Frame, Frame]:
-    """The picture as it was given, and decoded."""
-    from ..frame import Snapshot
-
-    opened = _open(request.picture, descriptors)
-    return opened, opened.decode(request.reduction) if isinstance(opened, Snapshot) else opened
 
 
 def _open(picture: Picture, descriptors: list[int]) -> Frame | Snapshot:
