@@ -106,7 +106,7 @@ def watch(folder: str, jsonl: bool, on_visit: str | None, delete: bool, **option
             click.echo("peephole: nobody is enrolled yet: everybody is unknown; see peephole enroll", err=True)
         sinks.append(Visitors(gallery.path))
         if delete:
-            sinks.append(Remover())
+            sinks.append(Remover(source.tree))
         service = Service(
             path,
             looking,
