@@ -58,6 +58,8 @@ def test_one_name_for_all():
         ("*_{camera}.jpg", "MDAlarm_20261126_gate.jpg", "20261126_gate"),
         ("*_{digits}_{camera}.jpg", "MDAlarm_20261126_gate.jpg", "gate"),
         ("{camera}/*", "2026-11-26/18/front/05.jpg", "front"),
+        ("{camera}_{digits}_{digits}_*", "192.168.1.64_01_20261126182207123_MOTION_DETECTION.jpg", "192.168.1.64"),
+        ("{camera}/*/*/jpg/*/*/*", "ftp/front/2026-11-26/001/jpg/18/22/07[M][0@0][0].jpg", "front"),
         ("cam{camera}/*/*/*", "x/cam2/2026/11/a.jpg", "2"),
         ("{camera}", "front.jpg", "front.jpg"),
         ("a+b.{camera}.(x)", "a+b.front.(x)", "front"),

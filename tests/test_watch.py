@@ -20,6 +20,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from peephole import mounts
 from peephole import watch as module
 from peephole.cli import main
 from peephole.errors import UsageError
@@ -401,6 +402,14 @@ def test_what_is_there_already(folder):
     assert all(each.arrived < before for each in seen.taken), "they came when the file system says"
 
 
+def test_a_queue_of_before_it_kept_when_its_folder_was_watched_first(folder):
+    (folder / "a.jpg").write_bytes(jpeg(1))
+    with Spool(folder.parent / "queue.db") as spool:
+        spool.post((), {"watched": b"1"})
+    with watching(folder, existing="new") as seen:
+        assert seen.wait(1) == ["a.jpg"]
+
+
 def test_what_was_taken_is_not_taken_after_a_restart(folder):
     (folder / "a.jpg").write_bytes(jpeg(1))
     for expected in (["a.jpg"], []):
@@ -469,6 +478,21 @@ def test_a_share_that_was_not_mounted_when_its_folder_was_watched_first(folder, 
     bind(share, folder)
     with watching(folder, existing="new") as seen:
         assert seen.wait(1) == ["c.jpg"]
+
+
+@linux
+def test_a_share_in_the_folder_that_others_write_to_is_looked_at_often(folder, tmp_path, share, bind, monkeypatch):
+    """Their changes are not announced there; nor is it that another one is mounted."""
+    monkeypatch.setattr(mounts, "REMOTE", (*mounts.REMOTE, "tmpfs"))
+    monkeypatch.setattr(module, "POLL", 0.1)
+    for name in ("in/front", "in/back", "more"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "more/b.jpg").write_bytes(jpeg(60))
+    bind(share, folder / "front")
+    with watching(folder, existing="take") as seen:
+        assert len(seen.wait(12)) == 12
+        bind(tmp_path / "more", folder / "back")
+        assert seen.wait(13)[12:] == ["back/b.jpg"]
 
 
 def test_all_of_a_share_that_is_mounted_later(folder, way, share, bind):

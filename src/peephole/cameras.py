@@ -81,7 +81,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     parts = re.split(r"(\{[^}]*\}?|\*)", pattern)
     unknown = [part for part in parts[1::2] if part not in PLACEHOLDERS]
     if unknown:
-        raise UsageError(f"the camera {pattern!r}: there is {', '.join(PLACEHOLDERS)}, and no {unknown[0]}")
+        raise UsageError(f"the camera {pattern!r}: there is no {unknown[0]}, but {', '.join(PLACEHOLDERS)}")
     if parts.count("{camera}") != 1:
         raise UsageError(f"the camera {pattern!r}: {{camera}} has to be in a pattern, once")
     return re.compile("".join(PLACEHOLDERS.get(part) or re.escape(part) for part in parts), re.DOTALL)

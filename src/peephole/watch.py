@@ -143,7 +143,8 @@ class Folder:
         Raises:
             UsageError: there is no such folder, or it cannot be looked into; or the pattern is none.
         """
-        self.tree, self.path = Tree(folder), Path(folder)
+        self.tree = Tree(folder)
+        self.path = self.tree.path
         try:
             with self.tree.listed(str(self.path)) as listed, os.scandir(listed) as entries:
                 next(entries, None)
