@@ -195,8 +195,8 @@ class Folder:
             spool.post((), {"watched": repr(now).encode()})
 
     def _pass_over(self, spool: Spool, files: list[File], why: str) -> None:
-        spool.pass_over(files)
         if files:
+            spool.pass_over(files)
             log.info("%s: %d pictures %s and are skipped", self.path, len(files), why)
 
     def _scan(self, spool: Spool, notices: _Notices) -> None:
