@@ -269,6 +269,7 @@ class Folder:
         folders: list[tuple[str, int | None, bool]] = [(root, None, late)]
         while folders:
             folder, above, late = folders.pop()
+            inside = os.path.join(folder, "")  # noqa: PTH118 - text
             try:
                 with self.tree.listed(folder) as listed:
                     device = self._devices[folder] = os.fstat(listed).st_dev
@@ -277,13 +278,12 @@ class Folder:
                     notices.watch(folder, listed, mounted=above not in (None, device))
                     with os.scandir(listed) as entries:
                         for entry in entries:
-                            path = os.path.join(folder, entry.name)  # noqa: PTH118 - text
                             try:
                                 if entry.is_dir(follow_symlinks=False):
                                     if _is_cameras(entry.name):
-                                        folders.append((path, device, late))
+                                        folders.append((inside + entry.name, device, late))
                                 elif is_snapshot(entry.name) and entry.is_file(follow_symlinks=False):
-                                    yield path, entry.stat(follow_symlinks=False), late
+                                    yield inside + entry.name, entry.stat(follow_symlinks=False), late
                             except OSError:  # it has just gone
                                 continue
             except OSError as error:
