@@ -30,6 +30,7 @@ from peephole.service import Service
 from peephole.sinks import Command, JsonLines, Lines, Remover, Visitors
 from peephole.spool import Arrival, File, Spool
 from peephole.timings import Observers
+from peephole.tree import Tree
 from peephole.visits import GAP
 from spool_service import FakeLooking
 
@@ -628,14 +629,15 @@ def test_visits_are_kept_for_a_set_time(gallery):
 
 
 def test_files_are_removed_if_they_are_still_what_they_were(tmp_path, caplog):
-    path = tmp_path / "a.jpg"
+    path = tmp_path / "in/a.jpg"
+    path.parent.mkdir()
 
     def message(**more):
         path.write_bytes(b"x")
         file = File.of(str(path), path.stat())
         return FRAME | {"file": {"path": file.path, "stamp": file.stamp}} | more
 
-    remover = Remover()
+    remover = Remover(Tree(path.parent))
     remover.deliver(FRAME)
     remover.deliver(VISIT)
     remover.deliver(message(error={"kind": "dropped", "message": ""}))
@@ -649,6 +651,36 @@ def test_files_are_removed_if_they_are_still_what_they_were(tmp_path, caplog):
     remover.deliver(message())
     remover.deliver(told)
     assert not caplog.text
+
+
+@pytest.mark.parametrize("step", ["in", "in/front", "in/front/a.jpg"])
+def test_files_outside_are_not_removed(tmp_path, step):
+    """The same file under the same names, but for a link on the way."""
+    path, elsewhere = tmp_path / "in/front/a.jpg", tmp_path / "elsewhere"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"x")
+    for name in ("a.jpg", "front/a.jpg"):
+        (elsewhere / name).parent.mkdir(exist_ok=True)
+        (elsewhere / name).hardlink_to(path)
+    remover, file = Remover(Tree(tmp_path / "in")), File.of(str(path), path.stat())
+    (tmp_path / step).rename(tmp_path / "away")
+    (tmp_path / step).symlink_to(elsewhere / "a.jpg" if step.endswith("jpg") else elsewhere)
+    assert path.samefile(elsewhere / "a.jpg")
+    remover.deliver(FRAME | {"file": {"path": file.path, "stamp": file.stamp}})
+    assert (elsewhere / "a.jpg").exists()
+    assert path.samefile(elsewhere / "front/a.jpg")
+
+
+def test_files_of_another_folder_are_not_removed(tmp_path, caplog):
+    """As an earlier run may have left them to be removed, that watched another one through the same queue."""
+    path = tmp_path / "other/a.jpg"
+    path.parent.mkdir()
+    (tmp_path / "in").mkdir()
+    path.write_bytes(b"x")
+    file = File.of(str(path), path.stat())
+    Remover(Tree(tmp_path / "in")).deliver(FRAME | {"file": {"path": file.path, "stamp": file.stamp}})
+    assert path.exists()
+    assert "is not below" in caplog.text
 
 
 class Watching:

@@ -1,10 +1,12 @@
 """A watched folder: each picture once, when it is complete, whatever way it came."""
 
+import ctypes
 import io
 import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -18,6 +20,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from peephole import mounts
 from peephole import watch as module
 from peephole.cli import main
 from peephole.errors import UsageError
@@ -47,8 +50,8 @@ def folder(tmp_path):
 class Watching:
     """A folder that is being watched, and what has been taken from it."""
 
-    def __init__(self, path, spool):
-        self.path, self._spool = path, spool
+    def __init__(self, source, spool):
+        self.path, self._source, self._spool = source.path, source, spool
         self.taken = []
 
     def wait(self, count, seconds=SOON):
@@ -60,6 +63,12 @@ class Watching:
         time.sleep(0.15)
         self.look()
         return self.names
+
+    def scan(self):
+        """Until all of the folder has been looked at, from begin to end."""
+        for _ in range(2):
+            last = self._source._next_scan
+            until(lambda last=last: self._source._next_scan not in (0.0, last))
 
     def look(self):
         while claimed := self._spool.claim():
@@ -77,14 +86,15 @@ class Watching:
 
 
 @contextmanager
-def watching(folder, queue=None, bounds=None, **options) -> Iterator[Watching]:
-    """Watch a folder while the block lasts, from when all that was there has been seen."""
+def watching(folder, queue=None, bounds=None, within=lambda: None, **options) -> Iterator[Watching]:
+    """Watch a folder while the block lasts, from when all that was there has been seen; ``within`` its thread."""
     queue = queue or folder.parent / "queue.db"
     source = Folder(folder, **{"settled": 0.15} | options)
     stop, failed = threading.Event(), []
 
     def run():
         try:
+            within()
             with Spool(queue, sinks=["out"], **bounds or {}) as spool:
                 source.run(spool, stop)
         except BaseException as error:
@@ -96,7 +106,7 @@ def watching(folder, queue=None, bounds=None, **options) -> Iterator[Watching]:
         thread.start()
         until(lambda: source._next_scan > 0 or failed)
         try:
-            yield Watching(folder, spool)
+            yield Watching(source, spool)
         finally:
             stop.set()
             thread.join()
@@ -174,6 +184,28 @@ def test_cameras_are_the_first_folder_below(folder, way):
         (folder / "front/b.jpg").write_bytes(jpeg(99))
         assert seen.wait(1) == ["front/b.jpg"]
         assert seen.taken[0].camera == "door"
+
+
+def test_folders_that_are_dates_are_no_cameras(folder, way):
+    with watching(folder, **way) as seen:
+        for name in ("2026/11/26/a.jpg", "2026-11-27/back/a.jpg"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(jpeg(len(name)))
+        seen.wait(2)
+        assert sorted(each.camera for each in seen.taken) == ["back", "in"]
+
+
+def test_a_pattern_names_the_cameras(folder, way, caplog):
+    names = ("front_20261126.jpg", "2026/garage_20261126.jpg", "a.jpg", "back/b.jpg", "c.jpg")
+    with watching(folder, camera="{camera}_{digits}.*", **way) as seen:
+        for number, name in enumerate(names):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(jpeg(number))
+        seen.wait(5)
+        assert sorted(each.camera for each in seen.taken) == ["back", "front", "garage", "in", "in"]
+    assert caplog.text.count("does not fit") == 2
+    with pytest.raises(UsageError, match=r"no \{cam\}"):
+        Folder(folder, camera="{cam}_*")
 
 
 def test_renamed_in(folder, way, tmp_path):
@@ -370,11 +402,105 @@ def test_what_is_there_already(folder):
     assert all(each.arrived < before for each in seen.taken), "they came when the file system says"
 
 
+def test_a_queue_of_before_it_kept_when_its_folder_was_watched_first(folder):
+    (folder / "a.jpg").write_bytes(jpeg(1))
+    with Spool(folder.parent / "queue.db") as spool:
+        spool.post((), {"watched": b"1"})
+    with watching(folder, existing="new") as seen:
+        assert seen.wait(1) == ["a.jpg"]
+
+
 def test_what_was_taken_is_not_taken_after_a_restart(folder):
     (folder / "a.jpg").write_bytes(jpeg(1))
     for expected in (["a.jpg"], []):
         with watching(folder, existing="take") as seen:
             assert seen.wait(len(expected)) == expected
+
+
+OLD = 20 * 86_400
+
+
+@pytest.fixture
+def bind():
+    """Puts a folder in another one's place, as a share that is mounted; skips where nothing can be mounted."""
+    points = []
+
+    def mount(source, point):
+        command = ["mount", "--bind", source, point]
+        if sys.platform != "linux" or subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("nothing can be mounted here")
+        points.append(point)
+
+    def unmount(point):
+        points.remove(point)
+        subprocess.run(["umount", "--lazy", point], check=True)
+
+    mount.undo = unmount
+    yield mount
+    for point in [*points]:
+        unmount(point)
+
+
+@pytest.fixture
+def share(mounted):
+    """A disk with twelve pictures of old."""
+    disk = mounted("32m")
+    for number in range(12):
+        (disk / f"old{number}.jpg").write_bytes(jpeg(number))
+        os.utime(disk / f"old{number}.jpg", (time.time() - OLD,) * 2)
+    time.sleep(0.05)  # more than a tick of the file system's clock
+    return disk
+
+
+@pytest.mark.parametrize(("existing", "place"), [("skip", "."), ("new", "front")])
+def test_a_share_that_is_mounted_later(folder, way, share, bind, existing, place):
+    point = folder / place
+    point.mkdir(exist_ok=True)
+    with watching(folder, existing=existing, **{"poll": 0.1} | way) as seen:
+        bind(share, point)
+        seen.scan()
+        (point / "a.jpg").write_bytes(jpeg(50))
+        assert [Path(name).name for name in seen.wait(1)] == ["a.jpg"]
+        bind.undo(point)
+        seen.scan()
+        (share / "b.jpg").write_bytes(jpeg(51))  # while nobody sees it
+        time.sleep(0.2)
+        before = time.time()
+        bind(share, point)
+        assert [Path(name).name for name in seen.wait(2)] == ["a.jpg", "b.jpg"]
+        assert seen.taken[1].arrived < before - 0.1
+
+
+def test_a_share_that_was_not_mounted_when_its_folder_was_watched_first(folder, share, bind):
+    with watching(folder, existing="new") as seen:
+        assert seen.wait(0) == []
+    (share / "c.jpg").write_bytes(jpeg(52))
+    bind(share, folder)
+    with watching(folder, existing="new") as seen:
+        assert seen.wait(1) == ["c.jpg"]
+
+
+@linux
+def test_a_share_in_the_folder_that_others_write_to_is_looked_at_often(folder, tmp_path, share, bind, monkeypatch):
+    """Their changes are not announced there; nor is it that another one is mounted."""
+    monkeypatch.setattr(mounts, "REMOTE", (*mounts.REMOTE, "tmpfs"))
+    monkeypatch.setattr(module, "POLL", 0.1)
+    for name in ("in/front", "in/back", "more"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "more/b.jpg").write_bytes(jpeg(60))
+    bind(share, folder / "front")
+    with watching(folder, existing="take") as seen:
+        assert len(seen.wait(12)) == 12
+        bind(tmp_path / "more", folder / "back")
+        assert seen.wait(13)[12:] == ["back/b.jpg"]
+
+
+def test_all_of_a_share_that_is_mounted_later(folder, way, share, bind):
+    with watching(folder, existing="take", **{"poll": 0.1} | way) as seen:
+        before = time.time()
+        bind(share, folder)
+        assert len(seen.wait(12)) == 12
+        assert all(each.arrived < before for each in seen.taken)
 
 
 # -- trouble ----------------------------------------------------------------------------------------------------------
@@ -416,6 +542,68 @@ def test_a_full_queue_leaves_them_in_the_folder_in_their_order(folder, monkeypat
         assert seen.wait(7) == [f"{number}.jpg" for number in range(7)]
         assert seen._spool.status().refused == 0
     assert caplog.text.count("pictures wait in") < 7
+
+
+def as_others():
+    """Root, but for the calling thread no longer allowed to read what is others' (capset(2))."""
+    if os.geteuid() == 0:
+        libc = ctypes.CDLL(None, use_errno=True)
+        header, sets = struct.pack("Ii", 0x20080522, 0), ctypes.create_string_buffer(24)  # for this thread
+        assert libc.capget(header, sets) == 0
+        held = list(struct.unpack("6I", sets.raw))
+        for number in (0, 1):  # effective, permitted
+            held[number] &= ~0b110  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+        assert libc.capset(header, struct.pack("6I", *held)) == 0
+
+
+@linux
+@pytest.mark.parametrize("existing", ["skip", "take"])
+def test_a_folder_that_cannot_be_looked_at(folder, monkeypatch, caplog, way, existing):
+    monkeypatch.setattr(module, "SAID_AGAIN", 0.5)
+    (folder / "old").mkdir(mode=0)
+    (folder / "old/old.jpg").write_bytes(jpeg(7))
+    if os.geteuid() == 0:
+        os.chown(folder / "old", 65534, 65534)
+    time.sleep(0.05)
+    with watching(folder, existing=existing, within=as_others, **{"poll": 0.1} | way) as seen:
+        day = folder / "front/2026-11-26"
+        day.mkdir(parents=True)
+        day.chmod(0)
+        (folder / "front/a.jpg").write_bytes(jpeg(1))
+        assert seen.wait(1) == ["front/a.jpg"], "the others are taken"
+        for name in ("b", "c"):
+            (folder / "new").write_bytes(jpeg(ord(name)))
+            (folder / "new").replace(day / f"{name}.jpg")
+        came = (day / "c.jpg").stat().st_ctime
+        until(lambda: caplog.text.count(f"{day} cannot be looked at (Permission denied)") >= 2)
+        assert "not announced" not in caplog.text
+        for each in (day, folder / "old"):
+            each.chmod(0o755)
+        expected = {"front/2026-11-26/b.jpg", "front/2026-11-26/c.jpg", "front/a.jpg"}
+        expected |= {"old/old.jpg"} if existing == "take" else set()
+        assert set(seen.wait(len(expected))) == expected
+        assert {each.arrived for each in seen.taken if each.name.endswith("c.jpg")} == {came}
+
+
+@linux
+def test_that_it_cannot_be_is_not_said_with_each_look(folder, caplog):
+    (folder / "day").mkdir(mode=0)
+    with watching(folder, within=as_others, poll=0.05) as seen:
+        for _ in range(3):
+            seen.scan()
+    assert caplog.text.count("cannot be looked at") == 1
+
+
+@linux
+def test_a_folder_that_can_be_looked_at_again_is_at_once(folder, caplog):
+    (folder / "day").mkdir(mode=0)
+    with watching(folder, within=as_others) as seen:
+        (folder / "a.jpg").write_bytes(jpeg(1))
+        until(lambda: "cannot be looked at" in caplog.text)
+        (folder / "new").write_bytes(jpeg(2))
+        (folder / "new").rename(folder / "day/b.jpg")
+        (folder / "day").chmod(0o755)
+        assert seen.wait(2) == ["a.jpg", "day/b.jpg"]
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may read everything")
@@ -467,6 +655,46 @@ def test_nothing_but_files_is_opened(folder, way, tmp_path):
         bound.bind(os.path.relpath(folder / "s.jpg"))
         (folder / "z.jpg").write_bytes(jpeg(2))
         assert seen.wait(1) == ["z.jpg"]
+
+
+def test_a_link_that_is_renewed_for_each_picture(folder, way, monkeypatch, caplog):
+    """Some cameras keep one to their latest picture; what it leads to comes by itself."""
+    monkeypatch.setattr(module, "UNFINISHED", 0.2)
+    with watching(folder, **way) as seen:
+        for number in range(3):
+            (folder / f"{number}.jpg").write_bytes(jpeg(number))
+            (folder / "new").symlink_to(f"{number}.jpg")
+            (folder / "new").rename(folder / "latest.jpg")
+            (folder / "last.jpg").unlink(missing_ok=True)
+            (folder / "last.jpg").symlink_to(f"{number}.jpg")
+            time.sleep(0.2)
+        time.sleep(0.3)
+        assert seen.wait(3) == ["0.jpg", "1.jpg", "2.jpg"]
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
+@pytest.mark.parametrize("step", ["front", "."])
+def test_a_link_in_place_of_the_folder_of_pictures_that_wait(folder, way, step, tmp_path, caplog, monkeypatch):
+    """And behind it the same pictures, somewhere else, where nothing is to be read or removed."""
+    monkeypatch.setattr(module, "RETRY", 0.1)
+    elsewhere, data = tmp_path / "elsewhere", jpeg(1)
+    (elsewhere / "front").mkdir(parents=True)
+    (folder / "front").mkdir()
+    with watching(folder, delete=True, bounds={"most_frames": 1}, **{"poll": 0.1} | way) as seen:
+        (folder / "front/taken.jpg").write_bytes(data)
+        until(lambda: seen._spool.status().frames)
+        (folder / "front/new.jpg").write_bytes(jpeg(2))
+        until(lambda: "pictures wait in" in caplog.text)
+        (folder / "front/taken.jpg").write_bytes(data)  # once more, and would be removed
+        time.sleep(0.4)
+        for name in ("taken.jpg", "new.jpg"):
+            (elsewhere / name).hardlink_to(folder / "front" / name)
+            (elsewhere / "front" / name).hardlink_to(folder / "front" / name)
+        there = sorted(elsewhere.rglob("*"))
+        (folder / step).rename(tmp_path / "away")
+        (folder / step).symlink_to(elsewhere)
+        assert seen.wait(2, 0.5) == ["front/taken.jpg"]
+    assert sorted(elsewhere.rglob("*")) == there
 
 
 def test_names_that_are_no_text(folder):

@@ -33,16 +33,17 @@ log = logging.getLogger(__name__)
 @gallery_option
 @click.option(
     "--camera",
-    metavar="NAME",
-    help="The one camera that uploads into DIR.  [default: the first folder below DIR, or DIR's own name]",
+    metavar="NAME|PATTERN",
+    help="The one camera that uploads into DIR, or where a picture's path names it, as '{camera}_*'.  [default: the "
+    "first folder below DIR that is more than a date, or DIR's own name]",
 )
 @click.option(
     "--existing",
     type=click.Choice(["skip", "new", "take"]),
     default="skip",
     show_default=True,
-    help="Pictures that are there at the start: leave them; take those that came since DIR was watched last; or take "
-    "all that have not been taken before.",
+    help="Pictures that are there at the start, or on a disk or share that is mounted later: leave them; take those "
+    "that came since DIR was watched last; or take all that have not been taken before.",
 )
 @click.option("--delete", is_flag=True, help="Remove each picture once its result is recorded.")
 @click.option("--jsonl", is_flag=True, help="Print a JSON line for each frame and each event of a visit.")
@@ -117,7 +118,7 @@ def watch(folder: str, jsonl: bool, on_visit: str | None, delete: bool, crops: s
             click.echo("peephole: nobody is enrolled yet: everybody is unknown; see peephole enroll", err=True)
         sinks.append(Visitors(gallery.path))
         if delete:
-            sinks.append(Remover())
+            sinks.append(Remover(source.tree))
         service = Service(
             path,
             looking,

@@ -11,7 +11,7 @@ import sqlite3
 import stat
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -87,14 +87,37 @@ def connect(path: Path, form: Format, *, missing: PeepholeError | None = None) -
             make(path, partial(_fill, form=form), timeout=form.timeout)
         if not path.is_file():
             raise errors.general(f"{path} is no file; name one for {what}")
-        close_to_others(path)
-        db = open_file(path, timeout=form.timeout)
+        db = open_own(path, form, timeout=form.timeout)
         try:
-            identify(db, path, form)
+            close_to_others(path)
             _bring_up(db, form)
         except BaseException:
             db.close()
             raise
+    return db
+
+
+def open_own(path: Path, form: Format, *, timeout: float) -> sqlite3.Connection:
+    """A connection to a file that is there and is what it should be; nothing of Peephole's is changed yet.
+
+    Another program's file is left as it is, and so is what lies beside it.
+
+    Raises:
+        PeepholeError: see `identify`.
+        sqlite3.Error: it is no database, or cannot be read.
+    """
+    # To open a file for reading is enough for SQLite to play back a journal, or to make a log of another program's
+    # database and to write that back. An immutable one it takes as it stands, without locks.
+    with closing(_open(path, "mode=ro&immutable=1", timeout=timeout)) as db:
+        # So it does not ask for more than the header: the file may be growing under another process's hands.
+        db.execute("PRAGMA writable_schema = ON")
+        identify(db, path, form)
+    db = open_file(path, timeout=timeout)
+    try:
+        identify(db, path, form)  # once more: the log may hold a newer Peephole's schema
+    except BaseException:
+        db.close()
+        raise
     return db
 
 
@@ -130,8 +153,12 @@ def open_file(path: Path, *, timeout: float) -> sqlite3.Connection:
         path: the file.
         timeout: seconds to wait for another process that is writing.
     """
+    return _open(path, "mode=rw", timeout=timeout)
+
+
+def _open(path: Path, how: str, *, timeout: float) -> sqlite3.Connection:
     # SQLite's locks are lost when the file is closed anywhere in the process: nothing else here ever opens it.
-    address = f"file:{quote(str(path.absolute()))}?mode=rw"
+    address = f"file:{quote(str(path.absolute()))}?{how}"
     db = sqlite3.connect(address, uri=True, timeout=timeout, isolation_level=None)
     db.execute("PRAGMA trusted_schema = OFF")
     return db

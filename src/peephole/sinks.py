@@ -19,6 +19,7 @@ from .errors import FrameAbandoned, FrameDropped, UsageError
 from .gallery import Gallery, VisitRecord, retain
 from .report import escaped
 from .spool import File, Message
+from .tree import NOT_THERE, Tree
 from .words import counted
 from .worker.channel import anonymous_file
 
@@ -178,24 +179,28 @@ class Remover:
 
     name = "remover"
 
+    def __init__(self, tree: Tree) -> None:
+        """Where files may be removed."""
+        self._tree = tree
+
     def deliver(self, message: Message) -> None:
         """Remove it; one that nobody has looked at stays."""
         told, kind = message.get("file"), message.get("error", {}).get("kind")
         if told and kind not in (FrameDropped.kind, FrameAbandoned.kind):
-            remove(File(told["path"], told["stamp"]))
+            remove(File(told["path"], told["stamp"]), self._tree)
 
     def close(self) -> None:
         """Nothing is held."""
 
 
-def remove(file: File) -> None:
-    """Remove a file, unless another has taken its place."""
-    path = Path(file.path)
+def remove(file: File, tree: Tree) -> None:
+    """Remove a file of a tree, unless another has taken its place."""
     try:
-        if File.of(file.path, path.lstat()) == file:
-            path.unlink()
-    except FileNotFoundError:
+        tree.remove(file.path, lambda status: File.of(file.path, status) == file)
+    except NOT_THERE:
         return
+    except ValueError:
+        log.warning("%s stays: it is not below %s", file.path, tree.path)
     except OSError as error:
         log.warning("%s cannot be removed: %s", file.path, error.strerror)
 

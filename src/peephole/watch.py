@@ -5,15 +5,15 @@ once. A look at all of the folder now and then finds what that has missed: event
 share, where other machines' changes are not announced. There, and on other systems, a file is complete when it has not
 changed for a while.
 
-Nothing in the folder is trusted: links are not followed, nothing but regular files is opened.
+Nothing in the folder is trusted: links are not followed (see `tree`), nothing but regular files is opened.
 """
 
 from __future__ import annotations
 
 import io
 import logging
+import math
 import os
-import stat
 import sys
 import threading
 import time
@@ -24,11 +24,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any, Literal
 
+from .cameras import Cameras
 from .errors import FrameTooLarge, FrameUnreadable, SpoolFull, UsageError
 from .frame import SUFFIXES
 from .mounts import mount_of
 from .sinks import remove
 from .spool import Arrival, File, Spool
+from .tree import NOT_THERE, Tree
 
 MOST_BYTES = 64 * 2**20
 """Bytes of the largest file that is taken; more are in no camera's snapshot."""
@@ -48,6 +50,10 @@ SHARE = 0.1
 """The part of the time that these looks may take at the most."""
 RETRY = 1.0
 """Seconds before a frame for which there was no room is offered again."""
+LAG = 0.02
+"""Seconds by which a file system's clock may be behind: it goes in ticks."""
+SAID_AGAIN = 3600.0
+"""Seconds before a folder that cannot be looked at is spoken of again."""
 DAY = 86_400.0
 MEMORY = 30 * DAY
 """Seconds for which a file that is gone is remembered: a share that is not mounted looks like an empty folder."""
@@ -106,7 +112,8 @@ class _Pending:
 class Folder:
     """The pictures that come into a folder, or those below it; a `service.FrameSource`.
 
-    The first subfolder's name is the camera's; pictures in the folder itself are of the camera called like it.
+    Attributes:
+        tree: the folder, and what is below it.
     """
 
     def __init__(
@@ -124,28 +131,35 @@ class Folder:
 
         Args:
             folder: which.
-            camera: the one camera that uploads into it, whatever the subfolders.
-            existing: what happens to pictures that are there at the start: they are skipped; or those are taken that
-                have come since the folder was watched last; or all that have not been taken yet.
+            camera: the one camera that uploads into it, or a pattern of its name; see `Cameras`.
+            existing: what happens to pictures that are there at the start, or on a file system that is mounted later:
+                they are skipped; or those are taken that have come since the folder was watched last; or all that
+                have not been taken yet.
             delete: files that turn out to have been taken before are removed; for the others see `sinks.Remover`.
             poll: seconds between looks at the whole folder; by default what suits the system and the file system.
             settled: see `SETTLED`.
             clock: the time, UTC seconds.
 
         Raises:
-            UsageError: there is no such folder, or it cannot be looked into.
+            UsageError: there is no such folder, or it cannot be looked into; or the pattern is none.
         """
-        self.path = Path(folder)
+        self.tree = Tree(folder)
+        self.path = self.tree.path
         try:
-            next(self.path.iterdir(), None)
+            with self.tree.listed(str(self.path)) as listed, os.scandir(listed) as entries:
+                next(entries, None)
         except OSError as error:
             raise UsageError(f"the folder {self.path} cannot be watched: {error.strerror or error}") from error
-        self._camera, self._existing, self._delete = camera, existing, delete
+        self._cameras = Cameras(self.path.absolute().name, camera)
+        self._existing, self._delete = existing, delete
         self._poll, self._settled, self._clock = poll, settled, clock
         self._known: dict[str, str] = {}  # path to stamp, of what is there and needs no second look
         self._pending: dict[str, _Pending] = {}
         self._ready: deque[tuple[str, float, bool]] = deque()  # in the order of their arrival; see `_Pending`
         self._root: tuple[int, int] | None = None
+        self._devices: dict[str, int] = {}  # that folders were on at the last look
+        self._closed: dict[str, float] = {}  # folders that could not be looked at then, and when that was said
+        self._since = -math.inf  # what was there before that, UTC seconds, is passed over wherever it turns up late
         self._next_scan = self._next_forget = self._retry = 0.0
 
     def run(self, spool: Spool, stop: threading.Event) -> None:
@@ -170,42 +184,55 @@ class Folder:
 
     def _begin(self, spool: Spool, notices: _Notices) -> None:
         """Pass over what is there, or not, as the user says."""
-        if self._existing == "skip" or (self._existing == "new" and spool.state("watched") is None):
-            files = [File.of(path, status) for path, status in self._files(notices)]
+        watched, now = spool.state("watched"), self._clock()
+        if self._existing == "skip" or (self._existing == "new" and watched is None):
+            files = [File.of(path, status) for path, status, _ in self._files(notices)]
             self._known = {file.path: file.stamp for file in files}
-            skipped = [file for file in files if not spool.known(file)]
-            spool.pass_over(skipped)
-            if skipped:
-                log.info("%s: %d pictures were there already and are skipped", self.path, len(skipped))
-        spool.post((), {"watched": b"1"})
+            self._pass_over(spool, [file for file in files if not spool.known(file)], "were there already")
+        if self._existing != "take":
+            self._since = (now if self._existing == "skip" or watched is None else float(watched)) - LAG
+        if watched is None:
+            spool.post((), {"watched": repr(now).encode()})
+
+    def _pass_over(self, spool: Spool, files: list[File], why: str) -> None:
+        if files:
+            spool.pass_over(files)
+            log.info("%s: %d pictures %s and are skipped", self.path, len(files), why)
 
     def _scan(self, spool: Spool, notices: _Notices) -> None:
         """Look at all files."""
         began, now = time.monotonic(), self._clock()
         first = self._root is None
         present: dict[str, str] = {}
-        fresh: list[tuple[float, int, str]] = []
+        fresh: list[tuple[float, int, str, bool]] = []
         try:
-            self._check_root(notices)
-            for path, status in self._files(notices):
+            changed = self._check_root(notices)
+            for path, status, late in self._files(notices, late=changed):
                 stamp = present[path] = File.of(path, status).stamp
                 pending = self._pending.get(path)
                 if pending and pending.stamp not in ("", stamp):
                     self._pending[path] = _Pending(stamp, began, pending.arrived, self._settled)
                 elif not pending and self._known.get(path) != stamp:
-                    # What was there before this program is as old as the file system says: nobody can set that time.
-                    fresh.append((min(status.st_ctime, now) if first else now, status.st_mtime_ns, path))
+                    # What was there before anybody looked is as old as the file system says: nobody can set that time.
+                    came = min(status.st_ctime, now) if late else now
+                    old = late and (came if first else min(came, status.st_mtime)) < self._since
+                    fresh.append((came, status.st_mtime_ns, path, old))
         except OSError as error:
             if self._root != _GONE:
                 log.warning("the folder %s is gone (%s); waiting for it", self.path, error.strerror or error)
             self._root = _GONE
         ready = {path for path, _, _ in self._ready}
         self._known = {path: stamp for path, stamp in self._known.items() if path in present}
-        for came, _, path in sorted(fresh):
-            if spool.known(File(path, present[path])):
-                self._known[path] = present[path]
+        skipped: list[File] = []
+        for came, _, path, old in sorted(fresh):
+            file = File(path, present[path])
+            if old or spool.known(file):
+                self._known[path] = file.stamp
+                skipped += [file] * old
             elif path not in ready:
-                self._pending[path] = _Pending(present[path], began, came, self._settled)
+                self._pending[path] = _Pending(file.stamp, began, came, self._settled)
+        with suppress(SpoolFull):  # they are skipped all the same, and will be again
+            self._pass_over(spool, skipped, "are older than the watch")
         if present and began >= self._next_forget:
             self._next_forget = began + DAY
             with suppress(SpoolFull):  # it can wait for another day
@@ -214,44 +241,64 @@ class Folder:
         default = RESCAN if notices.complete and self._root != _GONE else POLL
         self._next_scan = time.monotonic() + max(self._poll or default, took / SHARE)
 
-    def _check_root(self, notices: _Notices) -> None:
+    def _check_root(self, notices: _Notices) -> bool:
         """Begin anew where the folder is another one than before: removed and made again, mounted, unmounted."""
-        status = self.path.stat()
-        root = (status.st_dev, status.st_ino)
-        if root != self._root:
-            if self._root == _GONE:
+        with self.tree.listed(str(self.path)) as listed:
+            status = os.fstat(listed)
+        root, before = (status.st_dev, status.st_ino), self._root
+        if root != before:
+            if before == _GONE:
                 log.warning("the folder %s is there again", self.path)
-            if self._root is not None:
+            if before is not None:
                 notices.forget()
         self._root = root
+        return root != before
 
-    def _files(self, notices: _Notices) -> Iterator[tuple[str, os.stat_result]]:
+    def _files(self, notices: _Notices, *, late: bool = False) -> Iterator[tuple[str, os.stat_result, bool]]:
         """The pictures below the folder; folders are watched before they are listed, so that nothing falls between.
+
+        With each whether it is seen late, as it may have been there long before: the folder is another one than at the
+        last look (``late``), or the picture is on a file system that has been mounted, or in a folder that could not
+        be looked at until now.
 
         Raises:
             OSError: the folder itself cannot be listed.
         """
-        folders = [str(self.path)]
+        root, devices, closed = str(self.path), self._devices, self._closed
+        self._devices, self._closed = {}, {}
+        folders: list[tuple[str, int | None, bool]] = [(root, None, late)]
         while folders:
-            folder = folders.pop()
-            notices.watch(folder)
+            folder, above, late = folders.pop()
+            inside = os.path.join(folder, "")  # noqa: PTH118 - text
             try:
-                with os.scandir(folder) as entries:
-                    for entry in entries:
-                        try:
-                            if entry.is_dir(follow_symlinks=False):
-                                if _is_cameras(entry.name):
-                                    folders.append(entry.path)
-                            elif is_snapshot(entry.name):
-                                status = entry.stat(follow_symlinks=False)
-                                if stat.S_ISREG(status.st_mode):
-                                    yield entry.path, status
-                        except OSError:  # it has just gone
-                            continue
+                with self.tree.listed(folder) as listed:
+                    device = self._devices[folder] = os.fstat(listed).st_dev
+                    expected = devices.get(folder, above)
+                    late |= folder in closed or expected not in (None, device)
+                    notices.watch(folder, listed, mounted=above not in (None, device))
+                    with os.scandir(listed) as entries:
+                        for entry in entries:
+                            try:
+                                if entry.is_dir(follow_symlinks=False):
+                                    if _is_cameras(entry.name):
+                                        folders.append((inside + entry.name, device, late))
+                                elif is_snapshot(entry.name) and entry.is_file(follow_symlinks=False):
+                                    yield inside + entry.name, entry.stat(follow_symlinks=False), late
+                            except OSError:  # it has just gone
+                                continue
             except OSError as error:
-                if folder == str(self.path):
+                if folder == root:
                     raise
-                log.debug("%s: %s", folder, error)
+                if not isinstance(error, NOT_THERE):
+                    self._cannot_look(folder, error, closed.get(folder))
+
+    def _cannot_look(self, folder: str, error: OSError, said: float | None) -> None:
+        """Say it, and from time to time again; the other folders are looked at."""
+        now = time.monotonic()
+        if said is None or now - said >= SAID_AGAIN:
+            log.warning("the folder %s cannot be looked at (%s); trying again", folder, error.strerror or error)
+            said = now
+        self._closed[folder] = said
 
     # -- what becomes of a file -----------------------------------------------------------------------------------
 
@@ -264,7 +311,7 @@ class Folder:
         elif change in ("made", "written"):
             arrived = before.arrived if before else self._clock()
             # One that is linked there is whole already, and nobody will close it.
-            linked = change == "made" and _size(path) > 0
+            linked = change == "made" and self._size(path) > 0
             self._pending[path] = _Pending("", time.monotonic(), arrived, self._settled if linked else STALLED)
 
     def _settle(self) -> None:
@@ -274,7 +321,7 @@ class Folder:
             if now - pending.since < pending.patience:
                 continue
             try:
-                stamp = File.of(path, os.lstat(path)).stamp
+                stamp = File.of(path, self.tree.status(path)).stamp
             except OSError:
                 del self._pending[path]
                 continue
@@ -304,13 +351,10 @@ class Folder:
         Raises:
             SpoolFull: there is no room for it.
         """
-        arrival = Arrival(self._camera_of(path), path, b"", arrived)
+        arrival = Arrival(self._cameras.of(path, self.tree.inside(path)), path, b"", arrived)
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-            with io.FileIO(descriptor) as file:
-                status = os.fstat(descriptor)
-                if not stat.S_ISREG(status.st_mode):
-                    return
+            with self.tree.open(path) as file:
+                status = os.fstat(file.fileno())
                 source = File.of(path, status)
                 arrival = replace(arrival, taken=status.st_mtime, file=source)
                 most = min(MOST_BYTES, spool.most_bytes)
@@ -321,8 +365,8 @@ class Folder:
                 if not spool.room(status.st_size):
                     raise SpoolFull(f"the queue {spool.path} is full")
                 data = _read(file, status.st_size)
-                changed = File.of(path, os.fstat(descriptor)) != source
-        except FileNotFoundError:
+                changed = File.of(path, os.fstat(file.fileno())) != source
+        except NOT_THERE:
             return
         except OSError as error:
             self._unreadable(spool, arrival, last, error)
@@ -334,14 +378,14 @@ class Folder:
         if spool.accept(replace(arrival, data=data)) is None:
             log.info("%s has been taken before", path)
             if self._delete:
-                remove(source)
+                remove(source, self.tree)
         self._known[path] = source.stamp
 
     def _unreadable(self, spool: Spool, arrival: Arrival, last: bool, error: OSError) -> None:
         """Try once more later, since another program may hold it; then it is answered with the reason."""
         path = arrival.name
         try:
-            file = arrival.file or File.of(path, os.lstat(path))
+            file = arrival.file or File.of(path, self.tree.status(path))
         except OSError:
             return
         if last:
@@ -350,11 +394,11 @@ class Folder:
         else:
             self._pending[path] = _Pending(file.stamp, time.monotonic(), arrival.arrived, UNFINISHED, last=True)
 
-    def _camera_of(self, path: str) -> str:
-        if self._camera is not None:
-            return self._camera
-        inside = Path(path).relative_to(self.path).parts
-        return inside[0] if len(inside) > 1 else self.path.absolute().name
+    def _size(self, path: str) -> int:
+        try:
+            return self.tree.status(path).st_size
+        except OSError:
+            return 0
 
     def _pause(self) -> float:
         """Seconds until there is something to do without being told."""
@@ -411,18 +455,24 @@ class _Notices:
         self._close()
         self._open()
 
-    def watch(self, folder: str) -> None:
-        """Be told of changes in this folder, not of those below it."""
+    def watch(self, folder: str, descriptor: int, *, mounted: bool) -> None:
+        """Be told of changes in this folder, not of those below it.
+
+        Args:
+            folder: its path.
+            descriptor: the folder, whatever its path leads to by now.
+            mounted: a file system begins here.
+        """
         if self._inotify is None:
             return
+        if mounted and mount_of(folder).remote:
+            self.complete = False
         from inotify_simple import flags
 
         mask = flags.CREATE | flags.MODIFY | flags.CLOSE_WRITE | flags.MOVED_TO | flags.MOVED_FROM | flags.DELETE
-        mask |= flags.DELETE_SELF | flags.MOVE_SELF | flags.ONLYDIR | flags.EXCL_UNLINK
+        mask |= flags.ATTRIB | flags.DELETE_SELF | flags.MOVE_SELF | flags.ONLYDIR | flags.EXCL_UNLINK
         try:
-            self._folders[self._inotify.add_watch(folder, mask)] = folder
-        except (FileNotFoundError, NotADirectoryError):
-            return
+            self._folders[self._inotify.add_watch(f"/proc/self/fd/{descriptor}", mask)] = folder
         except OSError as error:  # mostly that there may be no more watches, fs.inotify.max_user_watches
             if self.complete:
                 log.warning("changes in %s are not announced (%s); looking at all files", folder, error.strerror)
@@ -455,7 +505,7 @@ class _Notices:
             self.look |= _is_cameras(event.name)
             if mask & flags.MOVED_FROM:  # its watch goes with it, and would tell of it under its old name
                 self.forget()
-        elif inside and is_snapshot(event.name):
+        elif inside and is_snapshot(event.name) and not mask & flags.ATTRIB:
             if mask & (flags.CLOSE_WRITE | flags.MOVED_TO):
                 return "complete"
             if mask & (flags.DELETE | flags.MOVED_FROM):
@@ -467,13 +517,6 @@ class _Notices:
 def _is_cameras(folder: str) -> bool:
     """Whether pictures in a folder of this name are looked at."""
     return not folder.startswith(".") and folder not in ASIDE
-
-
-def _size(path: str) -> int:
-    try:
-        return os.lstat(path).st_size
-    except OSError:
-        return 0
 
 
 def _read(file: io.FileIO, size: int) -> bytes:

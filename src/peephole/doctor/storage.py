@@ -199,8 +199,7 @@ def gallery(path: Path) -> Iterator[Finding]:
         yield Finding("gallery", "problem", f"{path}: cannot be read and written by this user", (advice,))
         return
     try:
-        with schema.translated(path), closing(database.open_file(path, timeout=PATIENCE)) as db:
-            schema.identify(db, path)
+        with schema.translated(path), closing(database.open_own(path, schema.FORMAT, timeout=PATIENCE)) as db:
             schema.check(db, path)
             version = database.schema_of(db)
             tables = ("people", "faces") if version else ()
