@@ -32,7 +32,7 @@ from .confine import Confinement
 from .values import Arrays, pack, unpack
 
 MAGIC = b"PEEP"
-VERSION = 2
+VERSION = 3
 """Of the protocol; counts up when a message changes. Host and worker are of one installation, or refuse each other."""
 HEADER = struct.Struct("<4sBBHII")
 MOST_TEXT = 8 * 2**20
