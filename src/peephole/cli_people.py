@@ -75,11 +75,11 @@ def enroll(name: str, photos: tuple[str, ...], force: bool, gallery: str | None,
 def _enrolled(looking: Looking, how: How, gallery: Gallery, name: str, photos: tuple[str, ...], *, force: bool) -> int:
     """Enrol each photo and print its verdict; how many were refused."""
     from .enrolment import enroll as enrol
-    from .people import listed
+    from .files import PassedOver, listed
     from .report import escaped
 
-    refused = 0
-    for file, error in chain.from_iterable(map(listed, photos)):
+    refused, passed = 0, PassedOver()
+    for file, error in chain.from_iterable(listed(each, passed=passed) for each in photos):
         try:
             if error:
                 raise error
@@ -91,6 +91,8 @@ def _enrolled(looking: Looking, how: How, gallery: Gallery, name: str, photos: t
             verdict = "enrolled again" if done.again else "enrolled"
             verdict += f" but weak: {'; '.join(done.weak)}" if done.weak else ""
         click.echo(f"{escaped(file)}: {verdict}")
+    if passed:
+        click.echo(f"peephole: {escaped(str(passed))}", err=True)
     return refused
 
 

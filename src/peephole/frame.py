@@ -40,9 +40,6 @@ from .jpeg import decode_jpeg
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 """What is decoded, under Pillow's names. Nothing else is even tried: every parser is a surface to attack."""
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
-"""Which files of a folder count as pictures."""
-
 COPIED_ROWS, COPIED_COLUMNS = 64, 8192
 """How much of a decoded picture is copied at a time."""
 
