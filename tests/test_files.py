@@ -96,6 +96,16 @@ def test_what_other_programs_keep_is_passed_over_and_said_once(tmp_path):
     assert [path for path, _ in listed(f"{tmp_path}/train")] == [f"{tmp_path}/train/thumb.jpg"]  # it was asked for
 
 
+def test_a_linked_folder_is_not_followed_and_that_is_said(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "a.jpg").touch()
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "old").symlink_to(tmp_path / "elsewhere")
+    passed = PassedOver()
+    assert pictures(tmp_path / "in", passed=passed) == []
+    assert "old" in str(passed)
+
+
 def test_only_what_could_be_a_picture_is_worth_a_word(tmp_path):
     for name in ("a.jpg", "notes.txt", ".DS_Store", "Thumbs.db"):
         (tmp_path / name).touch()
@@ -111,6 +121,6 @@ def test_only_what_could_be_a_picture_is_worth_a_word(tmp_path):
 def test_names_without_end_are_cut_short():
     passed = PassedOver()
     for number in range(1000):
-        passed.folder(f".{number}")
+        passed.add(f".{number}")
     assert len(str(passed)) < 200
     assert "992" in str(passed)

@@ -94,7 +94,13 @@ def test_photos_that_are_not_read_are_named(tmp_path, pipeline, eileen_file):
 def test_photos_beside_the_folders_are_nobody(tmp_path, pipeline, eileen_file, grace_file):
     put(eileen_file, tmp_path / "Eileen" / "1.png")
     put(grace_file, tmp_path / "grace.jpg")
-    assert load_people(tmp_path, pipeline).names == ("Eileen",)
+    put(grace_file, tmp_path / "notes.txt")
+    people = load_people(tmp_path, pipeline)
+    assert people.names == ("Eileen",)
+    ((path, reason),) = people.problems
+    assert path == str(tmp_path)
+    assert "grace.jpg (in no person's folder)" in reason
+    assert "notes.txt" not in reason
 
 
 def test_photos_that_do_not_show_one_face_are_named(tmp_path, pipeline, eileen, grace, eileen_file):

@@ -61,10 +61,10 @@ def is_aside(folder: str) -> bool:
 
 
 class PassedOver:
-    """The names of what was passed over, so that it can be said once.
+    """The names of what is passed over, so that it can be said once.
 
     >>> passed = PassedOver()
-    >>> for name in ("@eaDir", "train", "@eaDir"): passed.folder(name)
+    >>> for name in ("@eaDir", "train", "@eaDir"): passed.add(name)
     >>> passed.file("a.txt"), passed.file(".b.jpg"), str(passed)
     (None, None, 'passed over: 2 @eaDir, train, .b.jpg')
     """
@@ -81,14 +81,14 @@ class PassedOver:
         more = [f"{len(names) - MOST_NAMES} other names"] if len(names) > MOST_NAMES else []
         return f"passed over: {', '.join(names[:MOST_NAMES] + more)}"
 
-    def folder(self, name: str) -> None:
-        """A folder that `is_aside`."""
+    def add(self, name: str) -> None:
+        """One more."""
         self._names[name] += 1
 
     def file(self, name: str) -> None:
-        """A file that is no snapshot; one that has nothing of a picture's name is not worth a word."""
+        """One more, if it has anything of a picture's name; others are not worth a word."""
         if SUFFIXES.intersection(each.lower() for each in PurePath(name).suffixes):
-            self._names[name] += 1
+            self.add(name)
 
 
 def pictures(folder: Path, problem: Problem | None = None, passed: PassedOver | None = None) -> list[Path]:
@@ -97,7 +97,7 @@ def pictures(folder: Path, problem: Problem | None = None, passed: PassedOver | 
     Args:
         folder: links to folders below it are not followed.
         problem: told of each folder that cannot be listed; the others' pictures come all the same.
-        passed: told of what is passed over; see `is_snapshot`, `is_aside`.
+        passed: told of what is passed over: those links, and by their names what `is_snapshot` and `is_aside` say.
     """
     passed = PassedOver() if passed is None else passed
 
@@ -107,8 +107,9 @@ def pictures(folder: Path, problem: Problem | None = None, passed: PassedOver | 
 
     found: list[Path] = []
     for inside, folders, files in os.walk(folder, onerror=unlisted):
-        for name in filter(is_aside, sorted(folders)):
-            passed.folder(name)
+        for name in sorted(folders):
+            if is_aside(name) or os.path.islink(os.path.join(inside, name)):  # noqa: PTH114, PTH118 - never raises
+                passed.add(name)
         folders[:] = [name for name in folders if not is_aside(name)]
         for name in sorted(files):
             path = Path(inside, name)

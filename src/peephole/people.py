@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .errors import FrameError, PeopleError
 from .faces import RESERVED, Faces
-from .files import PassedOver, Problem, is_aside, pictures
+from .files import PassedOver, Problem, is_aside, is_snapshot, pictures
 from .gallery import Gallery
 from .geometry import areas
 from .match import People, Rule, match
@@ -50,7 +50,7 @@ def load_people(
     A photo must show exactly one face, apart from such as are less than `BYSTANDER` as large, or exactly one that the
     recognizer's rule knows by the person's photos of that kind. One that doesn't, or cannot be read, is left out and
     named in `People.problems`, as is a folder that cannot be listed; the person's other photos are used. What is passed
-    over by its name is one of the problems, all together.
+    over is one of the problems, all together.
 
     Args:
         folder: holds a folder a person, named after them.
@@ -143,9 +143,10 @@ def _persons(root: Path, problem: Problem, passed: PassedOver) -> list[Path]:
         for path in sorted(root.iterdir()):
             try:
                 if not path.is_dir():
-                    continue
-                if is_aside(path.name):
-                    passed.folder(path.name)
+                    if is_snapshot(path.name):
+                        passed.add(f"{path.name} (in no person's folder)")
+                elif is_aside(path.name):
+                    passed.add(path.name)
                 else:
                     persons.append(path)
             except OSError as error:
