@@ -1,5 +1,6 @@
 """Which files of a folder count as pictures, what is passed over, and that it is said."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -96,14 +97,16 @@ def test_what_other_programs_keep_is_passed_over_and_said_once(tmp_path):
     assert [path for path, _ in listed(f"{tmp_path}/train")] == [f"{tmp_path}/train/thumb.jpg"]  # it was asked for
 
 
-def test_a_linked_folder_is_not_followed_and_that_is_said(tmp_path):
+def test_linked_folders_and_pipes_are_not_followed_and_that_is_said(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "a.jpg").touch()
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "old").symlink_to(tmp_path / "elsewhere")
+    os.mkfifo(tmp_path / "in" / "pipe.jpg")
     passed = PassedOver()
     assert pictures(tmp_path / "in", passed=passed) == []
     assert "old" in str(passed)
+    assert "pipe.jpg" in str(passed)
 
 
 def test_only_what_could_be_a_picture_is_worth_a_word(tmp_path):

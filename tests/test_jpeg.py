@@ -113,6 +113,25 @@ def test_a_part_that_was_never_written_is_damage(jpegs, kind):
         decode(data[:middle] + bytes(4096) + data[middle + 4096 :])
 
 
+@pytest.mark.parametrize("kind", ["plain", "restarts", "grey", "cmyk", "progressive"])
+def test_what_befalls_files_on_their_way_is_damage(jpegs, kind, rng):
+    data = jpegs[kind]
+    middle = (scan(data) + len(data)) // 2
+    befallen = {
+        "line ends translated": data.replace(b"\n", b"\r\n"),
+        "begun again": data[:middle] + data,
+        "a block of something else": data[:middle] + rng.bytes(4096) + data[middle + 4096 :],
+        "a block twice": data[:middle] + data[middle - 4096 :],
+        "the eighth bit lost": data[: scan(data)] + bytes(each & 0x7F for each in data[scan(data) :]),
+    }
+    for what, damaged in befallen.items():
+        try:
+            frame = decode(damaged)
+        except FrameCorrupt:
+            continue
+        pytest.fail(f"{what}: taken for {frame.rows_decoded} sound rows")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("share", [0.3, 0.8, 0.97])
 def test_a_cut_picture_with_an_end_marker_put_behind_is_damage(jpegs, kind, share):
@@ -148,6 +167,14 @@ def test_a_cut_above_them_is_damage(jpegs, kind, reduction):
         for ending in (b"", bytes(5000)):
             with pytest.raises(FrameCorrupt):
                 decode(cut + ending, reduction=reduction)
+
+
+def test_a_cut_picture_that_is_damaged_besides_is_not_taken_in_part(jpegs, rng):
+    data = jpegs["restarts"]
+    middle = (scan(data) + len(data)) // 2
+    damaged = data[:middle] + bytes(each for each in rng.bytes(900) if each != 0xFF) + data[middle:]
+    with pytest.raises(FrameCorrupt):
+        decode(damaged[:-300])
 
 
 def test_a_picture_of_scans_over_all_of_it_is_never_taken_in_part(jpegs):

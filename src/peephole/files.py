@@ -117,6 +117,8 @@ def pictures(folder: Path, problem: Problem | None = None, passed: PassedOver | 
                 passed.file(name)
             elif _readable(path):
                 found.append(path)
+            else:
+                passed.add(name)
     return sorted(found)
 
 

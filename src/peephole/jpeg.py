@@ -31,6 +31,7 @@ _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 _HARMLESS = ("Invalid SOS parameters", "Unknown Adobe color transform", "Warning: unknown JFIF revision")
 """What libjpeg says of odd declarations that change no pixel. It tells of the first thing only: behind one of these,
 damage is not noticed."""
+_CUT = "premature end of data segment"
 _FILLER = bytes(range(254, 0, -1)) * 4
 """Entropy-coded data that are no picture's: what they decode to differs from what is made up where there are none."""
 
@@ -55,8 +56,8 @@ def decode_jpeg(
         colours: "RGB", also of a grey one; or "CMYK" of one that is.
 
     Returns:
-        (h, w, 3) or (h, w, 4) uint8 and the number of native rows; None for a picture of a kind that TurboJPEG does not
-        take, such as unusual subsampling.
+        (h, w, 3) or (h, w, 4) uint8 and the number of native rows; None for what has to be left to Pillow: unusual
+        subsampling, which TurboJPEG does not take, and odd declarations, which it takes for damage.
 
     Raises:
         ValueError: the decoder complained, in its own words.
@@ -73,9 +74,7 @@ def decode_jpeg(
         except ValueError as error:
             if "memory" in str(error).lower():  # libjpeg's own allocations
                 raise MemoryError(str(error)) from error
-            if not (strict and str(error).startswith(_HARMLESS)):
-                raise
-            return decoded(candidate, strict=False)
+            raise
         return buffer
 
     complaints = []
@@ -86,15 +85,14 @@ def decode_jpeg(
             return decoded(candidate), rows
         except ValueError as error:
             complaints.append(error)
-    ended = candidates[0]
-    try:
-        partly = decoded(ended, strict=False)
-    except ValueError:
+    if str(complaints[0]).startswith(_HARMLESS) or not _taken(data):
         return None
-    # A cut leaves no marker behind. Where there is one, bytes are missing within, and nobody knows from where on.
-    if not step or _MARKER.search(data, start):
+    # A cut leaves no marker behind, and nothing else to complain of. Otherwise bytes are missing within, and nobody
+    # knows from where on.
+    if not step or _CUT not in str(complaints[0]) or _MARKER.search(data, start):
         raise complaints[0]
-    coded = ended.removesuffix(END)
+    coded = candidates[0].removesuffix(END)
+    partly = decoded(candidates[0], strict=False)
     filled = decoded(coded + b"\0" * coded.endswith(b"\xff") + _FILLER + END, strict=False)
     differs = next((y for y in range(len(partly)) if not np.array_equal(partly[y], filled[y])), None)
     if differs is None:  # the last pixel comes before the data end: something else is wrong with them
@@ -105,6 +103,15 @@ def decode_jpeg(
         raise FrameCorrupt(f"cut off or damaged: {there} of {rows} rows are there") from complaints[0]
     partly[there // factor :] = 0
     return partly, there
+
+
+def _taken(data: bytes) -> bool:
+    """Whether TurboJPEG takes pictures of this kind at all, damaged or not."""
+    try:
+        simplejpeg.decode_jpeg_header(data, strict=False)
+    except ValueError:
+        return False
+    return True
 
 
 def _complete(data: bytes, start: int) -> list[bytes]:
