@@ -4,6 +4,7 @@ import io
 import json
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 
 from peephole.errors import FrameCorrupt, FrameNotSupported
 from peephole.frame import decode, snapshot
+from peephole.planner import DECODE_BYTES_PER_PIXEL
 
 END = b"\xff\xd9"
 SIDE = 640
@@ -242,6 +244,21 @@ def test_unusual_subsampling_is_left_to_pillow():
     assert decode(sound + END).pixels.tolist() == [[[128] * 3] * 24] * 8
     with pytest.raises(FrameCorrupt):
         decode(sound[:-2])
+
+
+@pytest.mark.parametrize("ending", [b"", bytes(50), END])
+def test_damage_takes_no_more_memory_than_the_plan_counts(jpegs, ending):
+    data = jpegs["plain"]
+    data = data[: -len(data) // 100] + ending
+    tracemalloc.start()
+    try:
+        decode(data)
+    except FrameCorrupt:
+        pass
+    finally:
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert peak < DECODE_BYTES_PER_PIXEL * SIDE * SIDE + 4 * len(data)
 
 
 STARVED = """

@@ -216,12 +216,9 @@ def decode(data: bytes, source: str = "bytes", *, max_pixels: int = MAX_PIXELS, 
         made = _jpeg(image, data, header, factor, height) if image.format in _JPEG else None
         if made is None:
             image.load()
-            orientation, rows = _orientation(image), height
-            pixels = _rgb(image, orientation)
-        else:
-            stored, rows = made
-            orientation = _orientation(image)
-            pixels = _upright(stored, orientation)
+        stored, rows = made or (image, height)
+        orientation = _orientation(image)
+        pixels = _upright(stored, orientation)
         rows_decoded = None if rows == height else rows
         if factor == 1:
             return Frame(pixels, source, rows_decoded=rows_decoded)

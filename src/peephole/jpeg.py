@@ -9,6 +9,7 @@ What libjpeg does not notice is not noticed here: damage that fits its codes, as
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -72,18 +73,20 @@ def decode_jpeg(
         try:
             simplejpeg.decode_jpeg(candidate, colours, buffer=buffer, strict=strict, **least)
         except ValueError as error:
+            del buffer  # the error holds on to this call's variables
             if "memory" in str(error).lower():  # libjpeg's own allocations
                 raise MemoryError(str(error)) from error
             raise
         return buffer
 
-    complaints = []
+    complaints: list[ValueError] = []
+    first = data
     start = scan + len(_SCAN) + int.from_bytes(data[scan + 2 : scan + 4], "big")
-    candidates = _complete(data, start)
-    for candidate in candidates:
+    for candidate in _complete(data, start):
         try:
             return decoded(candidate), rows
         except ValueError as error:
+            first = first if complaints else candidate
             complaints.append(error)
     if str(complaints[0]).startswith(_HARMLESS) or not _taken(data):
         return None
@@ -91,8 +94,8 @@ def decode_jpeg(
     # knows from where on.
     if not step or _CUT not in str(complaints[0]) or _MARKER.search(data, start):
         raise complaints[0]
-    coded = candidates[0].removesuffix(END)
-    partly = decoded(candidates[0], strict=False)
+    coded = first.removesuffix(END)
+    partly = decoded(first, strict=False)
     filled = decoded(coded + b"\0" * coded.endswith(b"\xff") + _FILLER + END, strict=False)
     differs = next((y for y in range(len(partly)) if not np.array_equal(partly[y], filled[y])), None)
     if differs is None:  # the last pixel comes before the data end: something else is wrong with them
@@ -114,18 +117,20 @@ def _taken(data: bytes) -> bool:
     return True
 
 
-def _complete(data: bytes, start: int) -> list[bytes]:
-    """The picture with its end marker, as it most likely was, and without zeros before that; ``start`` is its data's.
+def _complete(data: bytes, start: int) -> Iterator[bytes]:
+    """The picture with its end marker, and without zeros before that, the likelier first.
 
     Zeros come from space that was kept for a file beforehand, and from encoders that write whole words. Where they are
     the picture's own, the decoder puts them back, and complains: then it is the other one.
     """
-    end = data.find(END, start)
-    coded = data[start:] if end < 0 else data[start:end]
+    ended = data.rfind(END, start) >= 0
+    if ended:
+        yield data
+    coded = data[start : data.find(END, start)] if ended else data[start:]
     bare = coded.rstrip(b"\0")
     if bare.endswith(b"\xff") and len(bare) < len(coded):
         bare += b"\0"  # a 0xFF in the data is written with a zero behind it
-    stripped = data[:start] + bare + END
-    if end < 0:
-        return [stripped, data + END]
-    return [data, stripped] if len(bare) < len(coded) else [data]
+    if not ended or len(bare) < len(coded):
+        yield data[:start] + bare + END
+    if not ended:
+        yield data + END
