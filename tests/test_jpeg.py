@@ -246,7 +246,7 @@ def test_unusual_subsampling_is_left_to_pillow():
         decode(sound[:-2])
 
 
-@pytest.mark.parametrize("ending", [b"", bytes(50), END])
+@pytest.mark.parametrize("ending", [b"", bytes(50), END], ids=["cut", "zeros", "ended"])
 def test_damage_takes_no_more_memory_than_the_plan_counts(jpegs, ending):
     data = jpegs["plain"]
     data = data[: -len(data) // 100] + ending
