@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
+from peephole.files import pictures
 from peephole.frame import read
 from peephole.geometry import overlaps
-from peephole.people import pictures
 from peephole.pipeline import Pipeline, Scale
 
 

@@ -31,6 +31,7 @@ from peephole.errors import (
     UsageError,
     WorkerNotStarted,
 )
+from peephole.files import PassedOver
 from peephole.frame import snapshot
 from peephole.pipeline import Pipeline, Scale
 from peephole.timings.compare import Verdict, compare
@@ -330,6 +331,19 @@ def test_pictures_are_found_in_folders_each_once_and_the_bad_ones_are_told(tmp_p
         ("gone.jpg", "not-found"),
         ("", "not-found"),
     }
+
+
+def test_what_of_a_folder_is_passed_over_is_told(tmp_path, grace_file):
+    for name in ("a.jfif", "@eaDir/a.jpg", "train/a.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(grace_file.read_bytes())
+    (tmp_path / "b.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(300))
+    passed = PassedOver()
+    found, missing = find_pictures([str(tmp_path)], passed)
+    assert [Path(each.name).name for each in found] == ["a.jfif"]
+    assert [(Path(name).name, error.kind) for name, error in missing] == [("b.heic", "not-supported")]
+    assert "@eaDir" in str(passed)
+    assert "train" in str(passed)
 
 
 def test_no_picture_at_all_is_an_error_that_says_why(tmp_path):

@@ -264,6 +264,20 @@ def test_folder_stands_for_its_pictures_sorted(tmp_path):
     assert [line["image"] for line in lines] == [str(tmp_path / name) for name in names]
 
 
+def test_what_of_a_folder_is_not_looked_at_is_said_once(tmp_path):
+    for name in ("a.jfif", "@eaDir/a.jpg", "sub/@eaDir/b.jpg", "train/c.jpg"):
+        plain(tmp_path / name) if name != "a.jfif" else plain(tmp_path / "a.jpg").rename(tmp_path / name)
+    (tmp_path / "IMG_0001.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(300))
+    done = inside("detect", "--jsonl", tmp_path)
+    assert done.exit_code == 1
+    heic, jfif = jsonl(done.stdout)
+    assert (heic["image"], heic["error"]["kind"]) == (str(tmp_path / "IMG_0001.HEIC"), "not-supported")
+    assert "HEIC" in heic["error"]["message"]
+    assert (jfif["image"], jfif["faces"]) == (str(tmp_path / "a.jfif"), [])
+    (said,) = done.stderr.splitlines()
+    assert all(said.count(name) == 1 for name in ("@eaDir", "train"))
+
+
 def test_relative_names_stay_relative(tmp_path):
     plain(tmp_path / "in" / "a.png")
     (line,) = jsonl(peephole("detect", "--jsonl", "in", cwd=tmp_path)[0])
@@ -381,7 +395,7 @@ BAD = {
     "bomb.png": ("too-large", "3600000000 pixels"),
     "large.png": ("too-large", "13000x13000"),
     "folder": ("not-found", "no picture in this folder"),
-    "animation.gif": ("not-a-picture", "GIF8"),
+    "animation.gif": ("not-supported", "GIF"),
     "unreadable.jpg": ("unreadable", "Input/output error"),
     "a" * 300: ("unreadable", "File name too long"),
 }

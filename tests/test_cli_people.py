@@ -192,6 +192,20 @@ def test_group_that_is_ignored_and_is_the_same_person_is_told(file, album, photo
     )
 
 
+def test_enroll_tells_of_pictures_that_it_cannot_read_or_passes_over(file, photos, tmp_path):
+    (tmp_path / "in" / "@eaDir").mkdir(parents=True)
+    shutil.copy(photos / "nobody.png", tmp_path / "in" / "@eaDir" / "thumb.png")
+    shutil.copy(photos / "eileen.png", tmp_path / "in" / "2.png")
+    (tmp_path / "in" / "1.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(300))
+    done = run("enroll", "Eileen", tmp_path / "in", status=1)
+    heic, enrolled, _ = done.stdout.splitlines()
+    assert heic.startswith(f"{tmp_path / 'in' / '1.HEIC'}: refused: ")
+    assert "HEIC" in heic
+    assert enrolled == f"{tmp_path / 'in' / '2.png'}: enrolled"
+    (said,) = done.stderr.splitlines()
+    assert said.count("@eaDir") == 1
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [

@@ -23,6 +23,7 @@ from peephole.errors import (
     FrameError,
     FrameNotAPicture,
     FrameNotFound,
+    FrameNotSupported,
     FrameTooLarge,
     FrameUnreadable,
     OutOfMemory,
@@ -302,7 +303,7 @@ def test_jpeg_with_a_second_picture_behind_it():
     ],
 )
 def test_deeper_grey_is_refused(data):
-    with pytest.raises(FrameCorrupt, match="is not read here"):
+    with pytest.raises(FrameNotSupported, match="is not read here"):
         decode(data)
 
 
@@ -377,9 +378,45 @@ def test_text_named_jpg(tmp_path):
         read(tmp_path / "text.jpg")
 
 
-def test_gif_is_refused():
-    with pytest.raises(FrameNotAPicture, match=r"JPEG, PNG, WEBP, BMP, TIFF.*GIF8"):
-        decode(encoded(RGB, "GIF"))
+def boxes(brand: bytes, *compatible: bytes) -> bytes:
+    """The beginning of an ISO base media file."""
+    brands = b"ftyp" + brand + bytes(4) + b"".join(compatible)
+    return struct.pack(">I", 4 + len(brands)) + brands + bytes(200)
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        pytest.param(encoded(RGB, "GIF"), "GIF", id="gif"),
+        pytest.param(encoded(RGB, "AVIF"), "AVIF", id="avif"),
+        pytest.param(boxes(b"heic", b"mif1", b"heic"), "HEIC", id="heic"),
+        pytest.param(boxes(b"mif1", b"mif1", b"heic"), "HEIC", id="heic-behind-a-general-brand"),
+        pytest.param(boxes(b"msf1"), "HEIF", id="heif"),
+        pytest.param(boxes(b"crx "), "raw file", id="cr3"),
+        pytest.param(encoded(RGB, "JPEG2000"), "JPEG 2000", id="jpeg-2000"),
+        pytest.param(b"\xff\x0a" + bytes(100), "JPEG XL", id="jpeg-xl"),
+        pytest.param(tiff(RGB, photometric="rgb", subfiletype=1), "raw file", id="tiff-of-a-thumbnail"),
+        pytest.param(tiff(RGB, photometric="rgb", subfiletype=1, byteorder=">"), "raw file", id="the-other-byte-order"),
+        pytest.param(tiff(RGB, photometric="rgb", subfiletype=1, bigtiff=True), "raw file", id="64-bit-offsets"),
+        pytest.param(tiff(RGB, extratags=[(50706, "B", 4, (1, 4, 0, 0), True)]), "raw file", id="dng"),
+    ],
+)
+def test_pictures_of_other_formats_are_named_as_such(data, name):
+    for look in (snapshot, decode):
+        with pytest.raises(FrameNotSupported, match=f"{name}.* not supported"):
+            look(data)
+
+
+def test_films_are_no_pictures():
+    with pytest.raises(FrameNotAPicture):
+        decode(boxes(b"isom", b"mp42"))
+
+
+def test_a_cut_tiff_is_damaged_wherever_its_directory_stands(rng):
+    data = encoded(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8), "TIFF", compression="tiff_lzw")
+    for cut in (data[:-1], data[: len(data) // 2], data[:1000] + data[1100:]):
+        with pytest.raises(FrameCorrupt):
+            decode(cut)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "TIFF"])

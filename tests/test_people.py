@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from peephole.errors import PeopleError
-from peephole.people import listed, load_people, pictures
+from peephole.files import pictures
+from peephole.people import load_people
 from peephole.pipeline import Pipeline, Scale
 
 
@@ -33,61 +34,6 @@ def put_both(eileen, grace, target: Path) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.hstack([eileen.pixels, grace.pixels[:512]])).save(target)
     return target
-
-
-def relative(folder: Path) -> list[str]:
-    return [path.relative_to(folder).as_posix() for path in pictures(folder)]
-
-
-@pytest.mark.parametrize("suffix", ["jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "JPG", "Png"])
-def test_pictures_by_suffix(tmp_path, suffix):
-    (tmp_path / f"a.{suffix}").touch()
-    assert relative(tmp_path) == [f"a.{suffix}"]
-
-
-@pytest.mark.parametrize("name", ["a.gif", "a.txt", "a", "jpg", "a.jpg.part", "a.heic", "Thumbs.db"])
-def test_other_files_are_no_pictures(tmp_path, name):
-    (tmp_path / name).touch()
-    assert relative(tmp_path) == []
-
-
-def test_pictures_are_sorted_and_sub_folders_included(tmp_path):
-    for name in ("b.png", "a.jpg", "c/z.jpg", "c/a/a.jpg", "B.png"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    assert relative(tmp_path) == ["B.png", "a.jpg", "b.png", "c/a/a.jpg", "c/z.jpg"]
-
-
-def test_hidden_pictures_are_left_out(tmp_path):
-    for name in (".a.jpg", ".thumbnails/a.jpg", "b/.cache/c/a.jpg", "b/shown.jpg"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    assert relative(tmp_path) == ["b/shown.jpg"]
-
-
-def test_what_somebody_named_is_a_file_or_a_folders_pictures(tmp_path):
-    for name in ("b.png", "a.jpg", "old/c.png", "notes.txt"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(b"x")
-    folder, missing = str(tmp_path), str(tmp_path / "missing.jpg")
-    assert list(listed(missing)) == [(missing, None)]
-    assert [path for path, _ in listed(folder)] == [f"{folder}/{name}" for name in ("a.jpg", "b.png", "old/c.png")]
-    without = list(listed(folder, lambda path: path.parent.name == "old"))
-    assert without == [(f"{folder}/a.jpg", None), (f"{folder}/b.png", None)]
-    ((path, error),) = listed(folder, lambda _: True)
-    assert (path, error.kind, str(error)) == (folder, "not-found", "no picture in this folder")
-
-
-def test_pictures_in_a_hidden_folder_that_was_asked_for(tmp_path):
-    (tmp_path / ".hidden").mkdir()
-    (tmp_path / ".hidden" / "a.jpg").touch()
-    assert relative(tmp_path / ".hidden") == ["a.jpg"]
-
-
-def test_folder_named_like_a_picture_is_none(tmp_path):
-    (tmp_path / "a.jpg").mkdir()
-    (tmp_path / "a.jpg" / "b.jpg").touch()
-    assert relative(tmp_path) == ["a.jpg/b.jpg"]
 
 
 def test_one_row_a_photo(tmp_path, pipeline, eileen_file, grace_file):
@@ -118,13 +64,43 @@ def test_hidden_files_and_folders_are_nobody(tmp_path, pipeline, eileen_file):
     (tmp_path / ".trash" / "broken.jpg").write_text("no picture")
     people = load_people(tmp_path, pipeline)
     assert people.names == ("Eileen",)
-    assert people.problems == ()
+    ((path, reason),) = people.problems
+    assert path == str(tmp_path)
+    assert ".trash" in reason
+    assert ".broken.jpg" in reason
+
+
+def test_what_other_programs_keep_is_nobody_and_said_once(tmp_path, pipeline, eileen_file):
+    put(eileen_file, tmp_path / "Eileen" / "1.png")
+    for name in ("@eaDir", "#recycle", "train", "Eileen/@eaDir"):
+        put(eileen_file, tmp_path / name / "1.png")
+    people = load_people(tmp_path, pipeline)
+    assert people.names == ("Eileen",)
+    ((path, reason),) = people.problems
+    assert path == str(tmp_path)
+    assert all(reason.count(name) == 1 for name in ("@eaDir", "#recycle", "train"))
+    with pytest.raises(PeopleError, match=r"no person's folder.*@eaDir"):
+        load_people(tmp_path / "Eileen", pipeline)
+
+
+def test_photos_that_are_not_read_are_named(tmp_path, pipeline, eileen_file):
+    put(eileen_file, tmp_path / "Eileen" / "1.png")
+    (tmp_path / "Eileen" / "2.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(300))
+    ((path, reason),) = load_people(tmp_path, pipeline).problems
+    assert path == str(tmp_path / "Eileen" / "2.HEIC")
+    assert "HEIC" in reason
 
 
 def test_photos_beside_the_folders_are_nobody(tmp_path, pipeline, eileen_file, grace_file):
     put(eileen_file, tmp_path / "Eileen" / "1.png")
     put(grace_file, tmp_path / "grace.jpg")
-    assert load_people(tmp_path, pipeline).names == ("Eileen",)
+    put(grace_file, tmp_path / "notes.txt")
+    people = load_people(tmp_path, pipeline)
+    assert people.names == ("Eileen",)
+    ((path, reason),) = people.problems
+    assert path == str(tmp_path)
+    assert "grace.jpg (in no person's folder)" in reason
+    assert "notes.txt" not in reason
 
 
 def test_photos_that_do_not_show_one_face_are_named(tmp_path, pipeline, eileen, grace, eileen_file):
@@ -293,7 +269,7 @@ def test_folder_that_cannot_be_listed_is_named(tmp_path, pipeline, eileen_file, 
         (str(tmp_path / "Anna"), "no usable photo of Anna"),
         (str(tmp_path / "Eileen" / "2022"), "the folder cannot be listed: Permission denied"),
     )
-    assert relative(tmp_path) == ["Eileen/1.png"]
+    assert pictures(tmp_path) == [tmp_path / "Eileen" / "1.png"]
 
 
 def test_photos_that_cannot_be_looked_at_are_named(tmp_path, pipeline, eileen_file):

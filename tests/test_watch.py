@@ -208,6 +208,24 @@ def test_a_pattern_names_the_cameras(folder, way, caplog):
         Folder(folder, camera="{cam}_*")
 
 
+def test_what_other_programs_keep_is_left_alone_and_said_once(folder, way, caplog):
+    for name in ("@eaDir", "front/@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found", "train"):
+        (folder / name).mkdir(parents=True)
+    with watching(folder, **way) as seen:
+        for name in ("@eaDir", "front/@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found", "train", "front"):
+            (folder / name).mkdir(exist_ok=True)
+            (folder / name / "a.jpg").write_bytes(jpeg())
+        assert seen.wait(1) == ["front/a.jpg"]
+    assert all(caplog.text.count(name) == 1 for name in ("@eaDir", "#recycle", "lost+found", "train"))
+
+
+def test_pictures_of_formats_that_are_not_read_are_taken_to_be_named(folder, way):
+    with watching(folder, **way) as seen:
+        for name in ("IMG_0001.HEIC", "a.gif", "bb.jfif", "c.mp4"):
+            (folder / name).write_bytes(jpeg(len(name)))
+        assert sorted(seen.wait(3)) == ["IMG_0001.HEIC", "a.gif", "bb.jfif"]
+
+
 def test_renamed_in(folder, way, tmp_path):
     with watching(folder, **way) as seen:
         part = folder / "a.jpg.part"

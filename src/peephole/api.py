@@ -13,12 +13,13 @@ from typing import Any, TypedDict, TypeVar, Unpack
 from .enrolment import Enrolment
 from .enrolment import enroll as _enroll
 from .errors import UsageError
+from .files import pictures
 from .frame import Frame, Source
 from .gallery import Gallery
 from .geometry import round_boxes
 from .looking import InProcess
 from .match import People
-from .people import Known, pictures, refuse_nobody
+from .people import Known, refuse_nobody
 from .people import load_people as _load_people
 from .pipeline import Analysis, How, Pipeline, Scale
 from .planner import Plan, Size

@@ -12,8 +12,8 @@ from PIL import Image
 
 from . import demo
 from .errors import FrameError, FrameNotFound, FrameUnreadable, PeepholeError
+from .files import PassedOver, pictures
 from .frame import Size, load, snapshot
-from .people import pictures
 from .sample import drawn_face
 
 BUILT_IN = (0, 2, 7)
@@ -40,8 +40,12 @@ Missing = tuple[str, FrameError]
 """A picture that nobody can look at, and why."""
 
 
-def find_pictures(names: Sequence[str]) -> tuple[list[Picture], list[Missing]]:
+def find_pictures(names: Sequence[str], passed: PassedOver | None = None) -> tuple[list[Picture], list[Missing]]:
     """The pictures of files and folders by their headers, each once, and those that cannot be looked at.
+
+    Args:
+        names: of files and folders.
+        passed: told of what of the folders is passed over.
 
     Raises:
         FrameNotFound: there is not one that can.
@@ -56,7 +60,7 @@ def find_pictures(names: Sequence[str]) -> tuple[list[Picture], list[Missing]]:
         if not os.path.isdir(name):  # noqa: PTH112 - unlike Path.is_dir it never raises
             files[name] = None
             continue
-        inside = [str(path) for path in pictures(Path(name), unlisted)]
+        inside = [str(path) for path in pictures(Path(name), unlisted, passed)]
         files |= dict.fromkeys(inside)
         if not inside:
             missing.append((name, FrameNotFound("no picture in this folder")))

@@ -233,8 +233,10 @@ class _Input:
 
 def _inputs(images: Sequence[str], draw: Path | None) -> list[_Input]:
     """The images in the order given; a folder stands for the pictures below it, sorted, without earlier drawings."""
-    from .people import listed
+    from .files import PassedOver, listed
+    from .report import escaped
 
+    passed = PassedOver()
     drawn = _real(draw) if draw else None
 
     def earlier(path: Path) -> bool:
@@ -246,7 +248,9 @@ def _inputs(images: Sequence[str], draw: Path | None) -> list[_Input]:
             found.append(_Input(name))
         else:
             above = drawn is not None and _real(Path(name)) in drawn.parents
-            found += [_Input(*each) for each in listed(name, earlier if above else None)]
+            found += [_Input(*each) for each in listed(name, earlier if above else None, passed)]
+    if passed:
+        _warn(escaped(str(passed)))
     return found
 
 

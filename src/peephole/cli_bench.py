@@ -151,12 +151,13 @@ def bench(
     With --models the exit status is 1 where NEW loses a face, changes a name or is slower beyond --tolerate.
     """
     from .bench_pictures import built_in, find_pictures
-    from .frame import SUFFIXES
+    from .files import READ, PassedOver
+    from .report import escaped
 
     for file in (json_file, options["sheet"], options["report"]):
         if file is not None:
             _refuse_unwritable(Path(file))
-    if options["sheet"] is not None and Path(options["sheet"]).suffix.lower() not in SUFFIXES:
+    if options["sheet"] is not None and Path(options["sheet"]).suffix.lower() not in READ:
         raise UsageError(f"--sheet {options['sheet']} ends like no picture: name it FILE.png or FILE.jpg")
     if models is None:
         given = [name for name in ("people", "gallery", "sheet", "report") if options[name] is not None]
@@ -164,7 +165,10 @@ def bench(
             raise UsageError(f"--{given[0] if given else 'no-names'} goes with --models OLD NEW")
     if options["people"] is not None and (options["gallery"] is not None or options["no_names"]):
         raise UsageError("--people, --gallery and --no-names are three ways to say who is known: give one of them")
-    pictures, missing = find_pictures(names) if names else (built_in(), [])
+    passed = PassedOver()
+    pictures, missing = find_pictures(names, passed) if names else (built_in(), [])
+    if passed:
+        click.echo(f"peephole: {escaped(str(passed))}", err=True)
     _say_missing(missing)
     if models is None:
         bad = _measured(pictures, repeat or REPEAT, json_file, options)

@@ -82,10 +82,11 @@ def enroll(name: str, photos: tuple[str, ...], force: bool, gallery: str | None,
 def _enrolled(looking: Looking, how: How, gallery: Gallery, name: str, photos: tuple[str, ...], *, force: bool) -> int:
     """Enrol the photos and print a verdict each; how many were refused."""
     from .enrolment import Enrolment, enroll_all
-    from .people import listed
+    from .files import PassedOver, listed
     from .report import escaped
 
-    files = list(chain.from_iterable(map(listed, photos)))
+    passed = PassedOver()
+    files = list(chain.from_iterable(listed(each, passed=passed) for each in photos))
     sound = [file for file, error in files if error is None]
     refused = 0
     with _bar("photo") as tell:
@@ -99,6 +100,8 @@ def _enrolled(looking: Looking, how: How, gallery: Gallery, name: str, photos: t
                 refused += 1
                 verdict = f"refused: {found}"
             click.echo(f"{escaped(file)}: {verdict}")
+    if passed:
+        click.echo(f"peephole: {escaped(str(passed))}", err=True)
     return refused
 
 

@@ -6,7 +6,8 @@
     │   ├── FrameNotFound     no such file, or a folder without pictures
     │   ├── FrameUnreadable   the operating system would not hand the bytes over
     │   ├── FrameEmpty        no bytes at all
-    │   ├── FrameNotAPicture  bytes in no picture format that is read here
+    │   ├── FrameNotAPicture  bytes in no picture format that is known here
+    │   ├── FrameNotSupported  a picture, but of a format or kind that is not read here
     │   ├── FrameCorrupt      a picture that is cut off or damaged
     │   ├── FrameTooLarge     more pixels than the limit, or more beside them; refused before any is decoded
     │   ├── BudgetTooSmall    not even the coarsest plan fits into the memory budget
@@ -88,9 +89,15 @@ class FrameEmpty(FrameError):
 
 
 class FrameNotAPicture(FrameError):
-    """The bytes are in no picture format that is read here."""
+    """The bytes are in no picture format that is known here."""
 
     kind = "not-a-picture"
+
+
+class FrameNotSupported(FrameError):
+    """It is a picture, maybe a sound one, of a format or kind that is not read here."""
+
+    kind = "not-supported"
 
 
 class FrameCorrupt(FrameError):

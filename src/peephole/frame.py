@@ -26,6 +26,7 @@ from .errors import (
     FrameError,
     FrameNotAPicture,
     FrameNotFound,
+    FrameNotSupported,
     FrameTooLarge,
     FrameUnreadable,
     OutOfMemory,
@@ -34,12 +35,10 @@ from .errors import (
 )
 from .geometry import IDENTITY, Transform
 from .headers import Header, read_header
+from .jpeg import decode_jpeg
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 """What is decoded, under Pillow's names. Nothing else is even tried: every parser is a surface to attack."""
-
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
-"""Which files of a folder count as pictures."""
 
 COPIED_ROWS, COPIED_COLUMNS = 64, 8192
 """How much of a decoded picture is copied at a time."""
@@ -64,12 +63,15 @@ class Frame:
         source: where it came from, for messages and logs.
         native_size: (width, height) of the snapshot; the pixels' own unless it was decoded smaller.
         to_native: its pixels → native pixels.
+        rows_decoded: how many of the picture's native rows, as they are stored from its top, were there to decode;
+            those below are black. None for all.
     """
 
     pixels: Pixels
     source: str = "array"
     native_size: Size = (0, 0)
     to_native: Transform = IDENTITY
+    rows_decoded: int | None = None
 
     def __post_init__(self) -> None:
         if self.native_size == (0, 0):
@@ -130,7 +132,7 @@ def snapshot(data: bytes, source: str = "bytes", *, max_pixels: int = MAX_PIXELS
     """Read a picture's header; its size is checked here, and no pixel is decoded.
 
     Raises:
-        FrameEmpty, FrameNotAPicture, FrameCorrupt, FrameTooLarge: what was wrong with the bytes.
+        FrameEmpty, FrameNotAPicture, FrameNotSupported, FrameCorrupt, FrameTooLarge: what was wrong with the bytes.
     """
     with _open(data, max_pixels) as (image, header):
         jpeg = image.format in _JPEG
@@ -146,6 +148,9 @@ def read(source: Source | Frame, *, max_pixels: int = MAX_PIXELS) -> Frame:
     EXIF orientation is applied. Grey, palette, CMYK and 16-bit pictures come out as 8-bit RGB (16 bits by their
     upper byte); an alpha channel is ignored, the colours under it are taken as they stand. Of several pages or
     frames the first is read.
+
+    A picture with bytes missing within, or rows, is refused; but for a JPEG that was cut off within its last rows, a
+    twentieth of them at the most: see `Frame.rows_decoded`. One that lacks no more than its end marker is whole.
 
     Args:
         source: the picture.
@@ -200,25 +205,29 @@ def decode(data: bytes, source: str = "bytes", *, max_pixels: int = MAX_PIXELS, 
         reduction: 2, 4 or 8 decodes a JPEG at that part of its sides, rounded up; other formats take no notice.
 
     Raises:
-        FrameEmpty, FrameNotAPicture, FrameCorrupt, FrameTooLarge: what was wrong with them.
+        FrameEmpty, FrameNotAPicture, FrameNotSupported, FrameCorrupt, FrameTooLarge: what was wrong with them.
         OutOfMemory: the pixels do not fit into memory.
     """
-    with _open(data, max_pixels) as (image, _):
+    with _open(data, max_pixels) as (image, header):
         width, height = image.size
         if reduction > 1:
             image.draft(None, (max(1, width // reduction), max(1, height // reduction)))
         factor = next(each for each in (1, 2, 4, 8) if -(-width // each) == image.size[0])
-        image.load()
+        made = _jpeg(image, data, header, factor, height) if image.format in _JPEG else None
+        if made is None:
+            image.load()
+        stored, rows = made or (image, height)
         orientation = _orientation(image)
-        pixels = _rgb(image, orientation)
+        pixels = _upright(stored, orientation)
+        rows_decoded = None if rows == height else rows
         if factor == 1:
-            return Frame(pixels, source)
+            return Frame(pixels, source, rows_decoded=rows_decoded)
         # A reduced picture's last column and row stand for less than a whole block. Where the orientation turns them
         # to the front, the frame begins with that rest.
         native = (height, width) if orientation >= 5 else (width, height)
         x, y = (native[0] - factor * pixels.shape[1], native[1] - factor * pixels.shape[0])
         x, y = (x if orientation in (2, 3, 6, 7) else 0, y if orientation in (3, 4, 7, 8) else 0)
-        return Frame(pixels, source, native, Transform.scale(factor, factor).then(Transform.offset(x, y)))
+        return Frame(pixels, source, native, Transform.scale(factor, factor).then(Transform.offset(x, y)), rows_decoded)
 
 
 def _check_size(image: Image.Image, max_pixels: int) -> None:
@@ -229,6 +238,9 @@ def _check_size(image: Image.Image, max_pixels: int) -> None:
             f"the limit is {max_pixels / 1e6:.0f} million"
         )
 
+
+_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""First bytes by which a picture is known even where nothing else of it can be read."""
 
 _decoding = threading.Lock()
 """Held while Pillow works: warnings are silenced for the whole process, and two at once would not put them back."""
@@ -251,6 +263,8 @@ def _open(data: bytes, max_pixels: int) -> Iterator[tuple[Image.Image, Header]]:
     except FrameError:
         raise
     except UnidentifiedImageError as error:
+        if data.startswith(_MAGIC):
+            raise FrameCorrupt("cut off or damaged: it has a picture's first bytes, and no more that fits") from error
         raise FrameNotAPicture(
             f"not a picture in a format that is read here ({', '.join(FORMATS)}); it begins with {data[:8]!r}"
         ) from error
@@ -295,9 +309,9 @@ def _check_tiff(image: Image.Image) -> None:
     """Refuse a TIFF of a kind that is not read here, or of huge parts; any other picture passes."""
     if _tiff(image, _PLANAR) == 2 and max(_tiff(image, _BITS) or (8,)) > 8:
         # Pillow decodes it, wrongly and without a word.
-        raise FrameCorrupt("a TIFF of more than 8 bits a sample in separate planes is not read here")
+        raise FrameNotSupported("a TIFF of more than 8 bits a sample in separate planes is not read here")
     if (compression := _tiff(image, _COMPRESSION) or 1) not in _COMPRESSIONS:
-        raise FrameCorrupt(f"a TIFF of compression {compression} is not read here")
+        raise FrameNotSupported(f"a TIFF of compression {compression} is not read here")
     width, height = _part(image)
     if width * height > MAX_PIXELS:
         raise FrameTooLarge(f"a TIFF of parts of {width}x{height} pixels; the limit is {MAX_PIXELS / 1e6:.0f} million")
@@ -326,6 +340,37 @@ def _part(image: Image.Image) -> Size:
     """(width, height) of a TIFF's strips or tiles, which are unpacked as a whole, however small the picture."""
     rows = min(_tiff(image, _ROWS) or image.height, image.height)
     return int(_tiff(image, _TILE_WIDTH) or image.width), int(_tiff(image, _TILE_LENGTH) or rows)
+
+
+def _jpeg(
+    image: Image.Image, data: bytes, header: Header, factor: int, height: int
+) -> tuple[Pixels | Image.Image, int] | None:
+    """A JPEG's pixels as stored, and how many of its rows they show; None where Pillow has to decode it.
+
+    Pillow says of it what it is: ``image`` is not loaded, and has the size that it is to be decoded to.
+    """
+    layers = getattr(image, "layer", [])
+    whole = not image.info.get("progressive") and data[header.bytes + 4 : header.bytes + 5] == bytes([len(layers)])
+    step = 8 * max((vertical for _, _, vertical, _ in layers), default=1) if whole else 0
+    colours = "CMYK" if image.mode == "CMYK" else "RGB"
+    made = decode_jpeg(data, image.size, factor, scan=header.bytes, rows=height, step=step, colours=colours)
+    if made is None or colours == "RGB":
+        return made
+    stored, rows = made
+    np.subtract(255, stored, out=stored)  # written inverted, as by Adobe's programs; Pillow takes it so too
+    return Image.frombuffer("CMYK", image.size, stored, "raw", "CMYK", 0, 1), rows
+
+
+def _upright(stored: Pixels | Image.Image, orientation: int) -> Pixels:
+    """Decoded pixels, contiguous RGB; a copy only where they have to be turned or converted."""
+    if isinstance(stored, Image.Image):
+        return _rgb(stored, orientation)
+    if orientation == 1:
+        return stored
+    height, width, _ = stored.shape
+    pixels = np.empty((width, height, 3) if orientation >= 5 else (height, width, 3), np.uint8)
+    _STORED[orientation](pixels)[...] = stored
+    return pixels
 
 
 def _rgb(image: Image.Image, orientation: int = 1) -> Pixels:
@@ -360,7 +405,7 @@ _STORED: dict[int, Callable[[Pixels], Pixels]] = {
 
 def _colours(part: Image.Image) -> NDArray[Any]:
     if part.mode == "F":
-        raise FrameCorrupt("a picture of floating-point pixels is not read here")
+        raise FrameNotSupported("a picture of floating-point pixels is not read here")
     return np.asarray(part if part.mode == "RGB" else part.convert("RGB"))
 
 
@@ -368,7 +413,7 @@ def _grey(part: Image.Image, image: Image.Image) -> NDArray[Any]:
     """A part of a picture of 16-bit grey, by its upper byte; 32 bits are only Pillow's container of it."""
     values = np.asarray(part).astype(np.int64)
     if values.size and (values.min() < 0 or values.max() > 0xFFFF):
-        raise FrameCorrupt("a grey picture of more than 16 bits a pixel is not read here")
+        raise FrameNotSupported("a grey picture of more than 16 bits a pixel is not read here")
     grey = (values >> 8).astype(np.uint8)
     if _tiff(image, _PHOTOMETRIC) == 0:  # white is zero, which Pillow minds only up to 8 bits
         grey = 255 - grey

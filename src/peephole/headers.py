@@ -4,7 +4,10 @@ Pillow makes an object of every segment of a JPEG, every chunk of a PNG and ever
 file, so that a small file of very many of them takes a hundred times its size; and it unpacks compressed texts. Here
 they are counted first, without a copy. What is merely damaged is left to the decoder, which says so.
 
-JPEG: ITU-T T.81, annex B. PNG: W3C, "Portable Network Graphics (PNG) Specification", 5. TIFF: Adobe, revision 6.0, 2.
+What is a picture by its first bytes, but of a format or kind that is not read here, is refused by its name.
+
+JPEG: ITU-T T.81, annex B. PNG: W3C, "Portable Network Graphics (PNG) Specification", 5. TIFF: Adobe, revision 6.0, 2;
+DNG: Adobe, 1.7, 2. HEIF and AVIF: ISO/IEC 14496-12, 4.3.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from .errors import FrameTooLarge
+from .errors import FrameNotSupported, FrameTooLarge
 
 MOST_PARTS = 32_768
 """Segments, chunks, strips or tiles. Pillow takes some 300 bytes for each; a TIFF may have a strip for each row."""
@@ -34,7 +37,7 @@ class Header:
     """What a picture has beside its pixels.
 
     Attributes:
-        bytes: of all that stands before the pixels, or beside them; texts unpacked.
+        bytes: of all that stands before the pixels, or beside them; texts unpacked. A JPEG's first scan begins there.
         scans: of a JPEG; 1 otherwise.
     """
 
@@ -47,7 +50,10 @@ def read_header(data: bytes) -> Header:
 
     Raises:
         FrameTooLarge: there is more of it than any picture needs.
+        FrameNotSupported: it is of a format or kind that is known, and not read here.
     """
+    if other := _other_format(data):
+        raise _not_supported(other)
     if data.startswith(b"\xff\xd8"):
         return _jpeg(data)
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -55,6 +61,51 @@ def read_header(data: bytes) -> Header:
     if data[:2] in (b"II", b"MM") and len(data) > 8:
         _tiff(data)
     return Header()
+
+
+def _not_supported(what: str) -> FrameNotSupported:
+    return FrameNotSupported(f"{what}, which is not supported: JPEG, PNG, WebP, BMP and TIFF are read here")
+
+
+_OTHERS = {
+    b"GIF8": "a GIF",
+    b"\xff\x0a": "a JPEG XL",
+    b"\0\0\0\x0cJXL ": "a JPEG XL",
+    b"\xff\x4f\xff\x51": "a JPEG 2000",
+    b"\0\0\0\x0cjP  ": "a JPEG 2000",
+    b"\xff\xd8\xff\xf7": "a JPEG-LS",
+    b"8BPS": "a Photoshop file",
+    b"II*\0\x10\0\0\0CR": "a raw file of a Canon camera",
+    b"IIRO": "a raw file of an Olympus camera",
+    b"IIRS": "a raw file of an Olympus camera",
+    b"MMOR": "a raw file of an Olympus camera",
+    b"IIU\0": "a raw file of a Panasonic camera",
+    b"FUJIFILMCCD-RAW": "a raw file of a Fujifilm camera",
+    b"FOVb": "a raw file of a Sigma camera",
+}
+"""First bytes of pictures that are not read here."""
+_BRANDS = {
+    b"avif": "an AVIF",
+    b"avis": "an AVIF",
+    b"heic": "a HEIC",
+    b"heix": "a HEIC",
+    b"hevc": "a HEIC",
+    b"heim": "a HEIC",
+    b"heis": "a HEIC",
+    b"crx ": "a raw file of a Canon camera",
+    b"mif1": "a HEIF",
+    b"msf1": "a HEIF",
+}
+"""Kinds of ISO base media files that are pictures; the first that one is compatible with names it."""
+
+
+def _other_format(data: bytes) -> str | None:
+    """What a picture is that is not read here, as "a GIF"; None for all else."""
+    if data[4:8] == b"ftyp":
+        size = min(int.from_bytes(data[:4], "big"), 256)
+        brands = {data[8:12], *(data[at : at + 4] for at in range(16, size, 4))}
+        return next((name for brand, name in _BRANDS.items() if brand in brands), None)
+    return next((name for magic, name in _OTHERS.items() if data.startswith(magic)), None)
 
 
 def _check_parts(count: int, what: str) -> None:
@@ -65,6 +116,10 @@ def _check_parts(count: int, what: str) -> None:
 _BARE = frozenset({0x00, 0x01, *range(0xD0, 0xD9), 0xFF})
 """The second bytes of what has no length: fillers, TEM, RST0 to RST7 and SOI."""
 _SCAN = b"\xff\xda"
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+"""The second bytes of SOF0 to SOF15; the three left out mark tables and extensions."""
+_PROCESSES = {0xC0: "", 0xC1: "", 0xC2: "", 0xC3: "lossless", **dict.fromkeys((0xC5, 0xC6, 0xC7), "hierarchical")}
+"""How a picture is coded: those without a word are read. All others are arithmetic-coded."""
 
 
 def _jpeg(data: bytes) -> Header:
@@ -77,6 +132,11 @@ def _jpeg(data: bytes) -> Header:
         _check_parts(parts := parts + 1, "segments")
         if data[at : at + 2] == _SCAN:
             break
+        if data[at + 1] in _FRAMES:
+            if process := _PROCESSES.get(data[at + 1], "arithmetic-coded"):
+                raise _not_supported(f"{'an' if process[0] == 'a' else 'a'} {process} JPEG")
+            if (bits := data[at + 4 : at + 5]) not in (b"\x08", b""):
+                raise _not_supported(f"a JPEG of {bits[0]} bits a sample")
         bare = data[at + 1] in _BARE
         at += (1 if data[at + 1] == 0xFF else 2) if bare else 2 + struct.unpack_from(">H", data, at + 2)[0]
     if at < 0:
@@ -106,6 +166,8 @@ def _png(data: bytes) -> Header:
     return Header(besides + unpacked)
 
 
+_SUBFILE, _DNG = 254, 50706
+"""Fields: what kind of picture it is, whose lowest bit says that it is a reduced one; the version of a DNG."""
 _PARTS = frozenset({273, 279, 324, 325})
 """Fields with a number for each strip or tile."""
 _BYTES = frozenset({1, 2, 6, 7})
@@ -115,7 +177,8 @@ _BYTES = frozenset({1, 2, 6, 7})
 def _tiff(data: bytes) -> None:
     """Count what the fields of the first directory claim; both byte orders, and the form with 64-bit offsets.
 
-    One that claims more than the file could hold is not believed by Pillow either.
+    One that claims more than the file could hold is not believed by Pillow either. A camera's raw file is a TIFF too,
+    whose first picture is a small one of another.
     """
     order = "<" if data.startswith(b"II") else ">"
     big = 43 in data[2:4]
@@ -124,15 +187,24 @@ def _tiff(data: bytes) -> None:
         (at,) = struct.unpack_from(f"{order}{'Q' if big else 'L'}", data, start)
         (entries,) = struct.unpack_from(order + count, data, at)
         at += struct.calcsize(order + count)
-        size = 20 if big else 12
+        size, field = (20, 12) if big else (12, 8)
         _check_parts(min(entries, len(data) // size), "fields")
         for index in range(entries):
-            tag, kind, numbers = struct.unpack_from(order + entry, data, at + index * size)
+            place = at + index * size
+            tag, kind, numbers = struct.unpack_from(order + entry, data, place)
             if numbers > len(data):
                 continue
+            if tag == _DNG or (tag == _SUBFILE and _value(data, order, place + field, kind) & 1):
+                raise _not_supported("a camera's raw file, or a TIFF that begins with a reduced picture")
             if tag in _PARTS:
                 _check_parts(numbers, "strips or tiles")
             elif kind not in _BYTES and numbers > MOST_NUMBERS:
                 raise FrameTooLarge(f"its field {tag} claims {numbers} numbers; at most {MOST_NUMBERS} are read")
     except (struct.error, OverflowError):  # it ends too soon: the decoder's business
         return
+
+
+def _value(data: bytes, order: str, at: int, kind: int) -> int:
+    """The one number of a field, of type SHORT or LONG."""
+    (value,) = struct.unpack_from(order + ("H" if kind == 3 else "L"), data, at)
+    return int(value)

@@ -12,9 +12,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import FrameError, FrameNotFound, FrameUnreadable, PeopleError
+from .errors import FrameError, PeopleError
 from .faces import RESERVED, Faces
-from .frame import SUFFIXES
+from .files import PassedOver, Problem, is_aside, is_snapshot, pictures
 from .gallery import Gallery
 from .geometry import areas
 from .match import People, Rule, match
@@ -23,57 +23,8 @@ from .pipeline import Analysis, Identified, Scale
 
 log = logging.getLogger(__name__)
 
-Problem = Callable[[str, str], object]
-"""Told of a path and the reason why it cannot be used."""
 BYSTANDER = 0.5
 """A face whose side is a smaller part of the largest one's is somebody in the background."""
-
-
-def pictures(folder: Path, problem: Problem | None = None) -> list[Path]:
-    """The pictures below a folder by their suffix, sorted; hidden files and folders are left out.
-
-    Args:
-        folder: links to folders below it are not followed.
-        problem: told of each folder that cannot be listed; the others' pictures come all the same.
-    """
-
-    def unlisted(error: OSError) -> None:
-        if problem:
-            problem(str(error.filename or folder), f"the folder cannot be listed: {error.strerror or error}")
-
-    found: list[Path] = []
-    for inside, folders, files in os.walk(folder, onerror=unlisted):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        paths = [Path(inside, name) for name in files if not name.startswith(".")]
-        found += [path for path in paths if path.suffix.lower() in SUFFIXES and _readable(path)]
-    return sorted(found)
-
-
-def listed(name: str, left_out: Callable[[Path], bool] | None = None) -> Iterator[tuple[str, FrameError | None]]:
-    """What somebody named: a file, or a folder, which stands for its `pictures`.
-
-    Args:
-        name: of either; it need not be there.
-        left_out: which of a folder's pictures are not meant.
-
-    Yields:
-        Paths, each with the reason why it cannot be looked at, if that is known by now.
-    """
-    if not os.path.isdir(name):  # noqa: PTH112 - unlike Path.is_dir it never raises
-        yield name, None
-        return
-    unlisted: list[tuple[str, FrameError]] = []
-    inside = pictures(Path(name), lambda path, why: unlisted.append((path, FrameUnreadable(why))))
-    meant = [path for path in inside if not (left_out and left_out(path))]
-    yield from ((str(path), None) for path in meant)
-    yield from unlisted
-    if not meant and not unlisted:
-        yield name, FrameNotFound("no picture in this folder")
-
-
-def _readable(path: Path) -> bool:
-    """Whether reading is worth a try: a file, or something that only reading can tell why it is none."""
-    return os.path.isfile(path) or not os.path.exists(path)  # noqa: PTH110, PTH113 - unlike Path's they never raise
 
 
 class Embedder(Protocol):
@@ -105,7 +56,7 @@ def load_people(
     recognizer's rule knows by the person's photos of that kind. One that doesn't, cannot be read, or is unlike the
     person's other photos (see `outliers.outliers`) is left out and named in `People.problems`, as is a folder that
     cannot be listed; the person's other photos are used. Named there, too, is a person who is another one, to all
-    appearance (see `outliers.same_person`).
+    appearance (see `outliers.same_person`), and, all together, what is passed over.
 
     Args:
         folder: holds a folder a person, named after them.
@@ -126,15 +77,17 @@ def load_people(
     def problem(path: str, reason: str) -> None:
         problems.append((path, reason))
 
-    persons = _persons(root, problem)
+    passed = PassedOver()
+    persons = _persons(root, problem, passed)
     if not persons and not problems:
-        raise PeopleError(f"{root} holds no person's folder; put each person's photos into {root}/NAME/")
+        but = f" ({passed})" if passed else ""
+        raise PeopleError(f"{root} holds no person's folder{but}; put each person's photos into {root}/NAME/")
     for person in persons:
         if person.name in RESERVED:
             meaning = RESERVED[person.name]
             raise PeopleError(f"{person}: {person.name!r} is what {meaning} is called: give the person another name")
         looked: list[tuple[Path, Faces | FrameError]] = []
-        for photo in pictures(person, problem):
+        for photo in pictures(person, problem, passed):
             if progress:
                 progress(str(photo))
             try:
@@ -147,6 +100,8 @@ def load_people(
         vectors += own
         if not own:
             problem(str(person), f"no usable photo of {person.name}")
+    if passed:
+        problem(str(root), str(passed))
     if not names:
         reasons = "; ".join(f"{path}: {reason}" for path, reason in problems)
         raise PeopleError(f"{root} holds no usable photo: {reasons}")
@@ -217,13 +172,18 @@ def subject(faces: Faces) -> int | None:
     return int(largest[0]) if len(largest) == 1 else None
 
 
-def _persons(root: Path, problem: Problem) -> list[Path]:
-    """The folders in the people's folder, sorted, hidden ones left out."""
+def _persons(root: Path, problem: Problem, passed: PassedOver) -> list[Path]:
+    """The folders in the people's folder, sorted, without those that are passed over."""
     persons = []
     try:
         for path in sorted(root.iterdir()):
             try:
-                if not path.name.startswith(".") and path.is_dir():
+                if not path.is_dir():
+                    if is_snapshot(path.name):
+                        passed.add(f"{path.name} (in no person's folder)")
+                elif is_aside(path.name):
+                    passed.add(path.name)
+                else:
                     persons.append(path)
             except OSError as error:
                 problem(str(path), f"cannot be looked into: {error.strerror or error}")

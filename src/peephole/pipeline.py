@@ -82,6 +82,7 @@ class Analysis:
         environment: of the process that looked at it.
         fingerprint: of the picture; see `frame.Snapshot.fingerprint`.
         cpu_ms: milliseconds of processor time by stage.
+        rows_decoded: see `frame.Frame.rows_decoded`.
     """
 
     source: str
@@ -97,6 +98,7 @@ class Analysis:
     environment: Environment = field(default_factory=Environment)
     fingerprint: str = ""
     cpu_ms: dict[str, float] = field(default_factory=dict)
+    rows_decoded: int | None = None
 
     def __len__(self) -> int:
         return len(self.faces)
@@ -110,6 +112,7 @@ class Analysis:
             "image": self.source,
             "width": self.width,
             "height": self.height,
+            **({} if self.rows_decoded is None else {"rows_decoded": self.rows_decoded}),
             "faces": [face.to_dict() for face in self.faces],
             "plan": self.plan.to_dict(),
             "memory": self.memory.to_dict(),
@@ -441,6 +444,7 @@ class Pipeline:
             environment=self._environment(),
             fingerprint=fingerprint,
             cpu_ms=clock.rounded_processor(),
+            rows_decoded=frame.rows_decoded,
         )
 
 

@@ -64,13 +64,17 @@ class FaceTable:
         self.header = self._table.header()
 
     def rows(self, analysis: Analysis) -> list[str]:
-        """One row a face, or one that says that nobody is there."""
+        """One row a face, or one that says that nobody is there; one more where rows of the picture are missing."""
         start = [analysis.source, f"{analysis.width}x{analysis.height}"]
         took = f"{total(analysis.timings_ms):.0f}"
         if not len(analysis):
             row = [*start, NOBODY]
-            return [self._table.row([*row, *[""] * (self._behind - len(row)), took])]
-        return [self._table.row([*start, *_cells(face), took]) for face in analysis]
+            rows = [self._table.row([*row, *[""] * (self._behind - len(row)), took])]
+        else:
+            rows = [self._table.row([*start, *_cells(face), took]) for face in analysis]
+        if analysis.rows_decoded is not None:
+            rows.append(self._table.row([*start, f"cut off: {analysis.rows_decoded} rows decoded"]))
+        return rows
 
     def failure(self, source: str, error: FrameError) -> str:
         """The row of a frame that could not be looked at."""

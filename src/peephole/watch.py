@@ -21,12 +21,12 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, Literal
 
 from .cameras import Cameras
 from .errors import FrameTooLarge, FrameUnreadable, SpoolFull, UsageError
-from .frame import SUFFIXES
+from .files import is_aside, is_snapshot
 from .mounts import mount_of
 from .sinks import remove
 from .spool import Arrival, File, Spool
@@ -58,25 +58,8 @@ DAY = 86_400.0
 MEMORY = 30 * DAY
 """Seconds for which a file that is gone is remembered: a share that is not mounted looks like an empty folder."""
 
-TEMPORARY = frozenset(
-    {".part", ".partial", ".tmp", ".temp", ".filepart", ".crdownload", ".download", ".upload", ".uploading", ".lock"}
-)
-"""Suffixes, wherever they stand in a name, of files that are still being written."""
-ASIDE = frozenset({"@eaDir", "#recycle", "#snapshot", "$RECYCLE.BIN", "lost+found"})
-"""Folders that network storage keeps for itself."""
 
 log = logging.getLogger(__name__)
-
-
-def is_snapshot(name: str) -> bool:
-    """Whether a file of this name is a picture, and not one that is still being written.
-
-    >>> [is_snapshot(name) for name in ("a.jpg", "A.JPEG", "a.jpg.part", "a.part.jpg", ".a.jpg", "~a.jpg", "a.txt")]
-    [True, True, False, False, False, False, False]
-    """
-    path = PurePath(name)
-    suffixes = {each.lower() for each in path.suffixes}
-    return not name.startswith((".", "~")) and path.suffix.lower() in SUFFIXES and not suffixes & TEMPORARY
 
 
 def looks_finished(data: bytes) -> bool:
@@ -160,6 +143,7 @@ class Folder:
         self._devices: dict[str, int] = {}  # that folders were on at the last look
         self._closed: dict[str, float] = {}  # folders that could not be looked at then, and when that was said
         self._since = -math.inf  # what was there before that, UTC seconds, is passed over wherever it turns up late
+        self._aside: set[str] = set()  # names of folders that it has been said of that they are passed over
         self._next_scan = self._next_forget = self._retry = 0.0
 
     def run(self, spool: Spool, stop: threading.Event) -> None:
@@ -280,8 +264,11 @@ class Folder:
                         for entry in entries:
                             try:
                                 if entry.is_dir(follow_symlinks=False):
-                                    if _is_cameras(entry.name):
+                                    if not is_aside(entry.name):
                                         folders.append((inside + entry.name, device, late))
+                                    elif entry.name not in self._aside:
+                                        self._aside.add(entry.name)
+                                        log.warning("%s: folders called %s are passed over", self.path, entry.name)
                                 elif is_snapshot(entry.name) and entry.is_file(follow_symlinks=False):
                                     yield inside + entry.name, entry.stat(follow_symlinks=False), late
                             except OSError:  # it has just gone
@@ -502,7 +489,7 @@ class _Notices:
         elif mask & (flags.DELETE_SELF | flags.MOVE_SELF | flags.UNMOUNT):
             self.look = True
         elif mask & flags.ISDIR:
-            self.look |= _is_cameras(event.name)
+            self.look |= not is_aside(event.name)
             if mask & flags.MOVED_FROM:  # its watch goes with it, and would tell of it under its old name
                 self.forget()
         elif inside and is_snapshot(event.name) and not mask & flags.ATTRIB:
@@ -512,11 +499,6 @@ class _Notices:
                 return "gone"
             return "made" if mask & flags.CREATE else "written"
         return None
-
-
-def _is_cameras(folder: str) -> bool:
-    """Whether pictures in a folder of this name are looked at."""
-    return not folder.startswith(".") and folder not in ASIDE
 
 
 def _read(file: io.FileIO, size: int) -> bytes:

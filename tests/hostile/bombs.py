@@ -217,6 +217,7 @@ HARMLESS: dict[str, bytes] = {
 
 
 def main(folder: Path) -> None:
+    import simplejpeg
     from PIL import Image, ImageFile
 
     from peephole.errors import PeepholeError
@@ -226,10 +227,10 @@ def main(folder: Path) -> None:
     loads = 0
 
     def counted(load):
-        def method(self, *arguments):
+        def method(*arguments, **options):
             nonlocal loads
             loads += 1
-            return load(self, *arguments)
+            return load(*arguments, **options)
 
         return method
 
@@ -240,6 +241,7 @@ def main(folder: Path) -> None:
         Image.new("RGB", (64, 48)).save(file, "PNG")
         pipeline.analyse(file.getvalue())  # whatever loads once is loaded
     ImageFile.ImageFile.load = counted(ImageFile.ImageFile.load)
+    simplejpeg.decode_jpeg = counted(simplejpeg.decode_jpeg)
     for path in sorted(folder.iterdir()):
         data = path.read_bytes()
         reset_peak()

@@ -28,6 +28,7 @@ with io.BytesIO() as file:
     snapshot(file.getvalue()).decode()
 Image.init()
 for path in map(Path, sys.argv[1:]):
+    seen = None  # the last one's bytes would leave room for this one's pixels
     data = path.read_bytes()
     reset_peak()
     before = current_rss()

@@ -110,7 +110,7 @@ def _of_software(asked: Asked, troubles: dict[str, software.Trouble]) -> Iterato
 
 def _light(troubles: Mapping[str, software.Trouble]) -> bool:
     """Whether this process can import what the host of a worker needs, without being killed for it."""
-    return not troubles.keys() & {"numpy", "PIL.Image", "platformdirs"}
+    return not troubles.keys() & {"numpy", "PIL.Image", "simplejpeg", "platformdirs"}
 
 
 def _names(asked: Asked) -> tuple[str, str]:

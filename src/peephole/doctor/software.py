@@ -42,6 +42,7 @@ class Library:
 LIBRARIES = (
     Library("numpy", "numpy"),
     Library("pillow", "PIL.Image"),
+    Library("simplejpeg", "simplejpeg", numpy=True),
     Library("platformdirs", "platformdirs"),
     Library("onnxruntime", "onnxruntime", numpy=True),
     Library("onnx", "onnx", numpy=True),

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-LIBRARIES = ("dlib-bin", "numpy", "onnxruntime", "openvino", "pillow")
+LIBRARIES = ("dlib-bin", "numpy", "onnxruntime", "openvino", "pillow", "simplejpeg")
 """Distributions that do the work, as far as they are installed."""
 
 
