@@ -264,3 +264,45 @@ def test_the_order_of_photos_is_of_no_matter():
     assert mixed.embeddings is rows
     assert decide([0.9, 0], mixed).name == "Bob"
     assert decide([5.9, 0], mixed).name == "Ada"
+
+
+# -- by night -------------------------------------------------------------------------------------------------------
+
+DAY_AND_NIGHT = People(
+    ("Ada", "Bob"),
+    np.array([[1, 0], [0, 1]], np.float32),
+    twins=np.array([[0, 1], [1, 0]], np.float32),
+    rejected=(Rejection("Ada", np.array([9, 9], np.float32), np.array([0, 1], np.float32)),),
+)
+
+
+def test_a_face_without_colour_is_compared_with_the_twins_by_the_rule_for_the_night():
+    rule = Rule("cosine", 0.5, night=Rule("cosine", 0.99))
+    faces = np.array([[1, 0], [1, 0], [0.9, 0.2]], np.float32)
+    grey = np.array([False, True, True])
+    assert [each.name for each in match(faces, DAY_AND_NIGHT, rule, grey=grey)] == ["Ada", "Bob", "unknown"]
+    assert match(faces[2:], DAY_AND_NIGHT, rule)[0].name == "Ada"
+    assert rule.fixed(0.5).at_night() == rule.fixed(0.5)  # a threshold of the user's own holds always
+
+
+def test_corrections_hold_at_night_by_their_twins():
+    (found,) = match(np.array([[0, 1]], np.float32), DAY_AND_NIGHT, Rule("cosine", 0.5), grey=np.array([True]))
+    assert (found.nearest, found.decided) == ("Ada", "corrected")
+
+
+def test_without_twins_night_is_day():
+    people = People(("Ada",), np.array([[1, 0]], np.float32))
+    assert people.at_night() is people
+    assert match(np.array([[1, 0]], np.float32), people, PLAIN, grey=np.array([True]))[0].name == "Ada"
+
+
+def test_an_unclear_face_is_unclear_at_night_too():
+    clear, grey = np.array([True, False]), np.array([False, True])
+    faces = np.array([[1, 0], [1, 0]], np.float32)
+    found = match(faces, DAY_AND_NIGHT, Rule("cosine", 0.5), clear=clear, grey=grey)
+    assert [each.name for each in found] == ["Ada", "unclear"]
+
+
+def test_twins_are_as_many_as_the_photos():
+    with pytest.raises(ValueError, match="twins"):
+        People(("Ada",), np.zeros((1, 2), np.float32), twins=np.zeros((2, 2), np.float32))

@@ -20,7 +20,7 @@ from peephole.geometry import overlaps, round_boxes
 from peephole.match import People, Rule
 from peephole.memory import Budget
 from peephole.pipeline import Pipeline, Scale, decide
-from peephole.quality import reason
+from peephole.quality import GRAINY, reason
 
 scales = st.one_of(
     st.builds(Scale, max_side=st.integers(1, 500), upsample=st.integers(0, 2)),
@@ -74,6 +74,34 @@ def test_a_face_is_recognised_and_a_stranger_is_not(eileen, grace, profile, loos
     assert other.name == "unknown"
     (named,) = pipeline.analyse(grace, people=people, threshold=loose)
     assert named.name == "Eileen"
+
+
+def test_a_twin_is_the_embedding_of_the_same_face_without_colour(eileen):
+    pipeline = Pipeline()
+    (face,) = pipeline.analyse(eileen, twins=True)
+    grey = np.asarray(Image.fromarray(eileen.pixels).convert("L").convert("RGB"))
+    (seen,) = pipeline.analyse(grey, twins=True)
+    assert face.grey is False
+    assert seen.grey is True
+    assert face.embedding @ face.twin < 0.999
+    assert seen.embedding @ face.twin > seen.embedding @ face.embedding
+    np.testing.assert_array_equal(seen.twin, seen.embedding)
+    assert pipeline.analyse(eileen, embed=True).faces.twins is None
+
+
+def test_a_grainy_grey_face_is_named_by_the_twin(eileen, grace, rng):
+    """Its own vector of before any smoothing, and the photo's with its colour, are further apart."""
+    pipeline = Pipeline()
+    known = pipeline.analyse(eileen, twins=True).faces
+    people = People(("Eileen",), known.embeddings, twins=known.twins)
+    named = []
+    for frame in (eileen, grace):
+        grey = np.asarray(Image.fromarray(frame.pixels).convert("L"), np.float32)[..., None]
+        infrared = np.clip(60 + 0.6 * grey + rng.normal(0, 14, grey.shape), 0, 255).astype(np.uint8).repeat(3, 2)
+        (face,) = pipeline.analyse(infrared, people=people, scale=Scale(min_face=40))
+        named.append(face.name)
+        assert face.quality.grain > GRAINY
+    assert named == ["Eileen", "unknown"]
 
 
 def test_people_of_another_recognizer_are_refused(eileen):

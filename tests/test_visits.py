@@ -51,6 +51,18 @@ def test_a_frame_after_the_gap_closes_one_visit_and_opens_another():
     assert run(tracker, [seen(20.5, BOB)]) == [("closed", ("Ada",)), ("opened", ("Bob",))]
 
 
+def test_a_track_of_grey_faces_is_decided_by_the_twins_and_the_rule_for_the_night():
+    night = People(("Ada", "Bob"), np.stack([ADA, BOB]), twins=np.stack([BOB, ADA]))
+    rule = Rule("cosine", 0.5, 0.1, night=Rule("cosine", 0.9, 0.1))
+    for grey, names in (((0, 0), ("Ada",)), ((1, 1), ("unknown",)), ((1, 0), ("Ada",))):
+        tracker = Visits(night, rule)
+        for time, each in enumerate(grey):
+            tracker.update([replace(seen(time, towards(ADA, 0.8)), grey=bool(each))], time)
+        (event,) = tracker.close()
+        assert event.visit.names == names
+        assert event.visit.tracks[0].match.nearest == ("Bob" if all(grey) else "Ada")
+
+
 def test_cameras_have_visits_of_their_own():
     tracker = Visits(FAMILY, RULE)
     events = tracker.update([seen(0, ADA), seen(0, ADA, camera="garden"), seen(1, ADA)], 0)

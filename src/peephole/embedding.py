@@ -51,7 +51,7 @@ def smoothed(chip: Pixels, grain: float) -> Pixels:
     share = min((grain - GRAINY) / (DROWNED - GRAINY), 1.0)
     if share <= 0:
         return chip
-    return np.asarray(Image.fromarray(chip).filter(ImageFilter.GaussianBlur(share * WIDEST * len(chip))))
+    return np.asarray(Image.fromarray(chip).filter(ImageFilter.GaussianBlur(float(share * WIDEST * len(chip)))))
 
 
 def colourless(chips: Pixels) -> Pixels:

@@ -204,7 +204,7 @@ def test_an_export_of_a_newer_schema(full, path, tmp_path, monkeypatch):
     [
         "PRAGMA application_id = 7",
         "DROP TABLE embeddings",
-        "INSERT INTO embeddings VALUES (99, 'm', x'00')",
+        "INSERT INTO embeddings VALUES (99, 'm', x'00', NULL)",
         "UPDATE people SET name = '../../x' WHERE id = 1",
         "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET rootpage = 2 WHERE name = 'visits'",
     ],

@@ -126,7 +126,9 @@ def test_one_photo_is_forgotten(gallery, photo, vector):
     assert len(gallery.unknowns()) == 1
 
 
-@pytest.mark.parametrize("bad", [np.zeros((2, 3)), np.zeros(0), np.array([1.0, np.nan]), np.array([np.inf])])
+@pytest.mark.parametrize(
+    "bad", [np.zeros((3, 2)), np.zeros((2, 0)), np.zeros(0), np.array([1.0, np.nan]), np.array([np.inf])]
+)
 def test_an_embedding_is_a_vector_of_numbers(gallery, photo, bad):
     with pytest.raises(ValueError, match="an embedding is a vector of finite numbers"):
         gallery.add_photo("Anna", photo(1), {A: bad})
@@ -390,7 +392,11 @@ def test_expire_without_a_limit_deletes_nothing(gallery, photo):
 
 @pytest.mark.parametrize(
     "rule",
-    [RULE, Rule("euclidean", 0.5, 0.02, 2e-3, ((0.1, 0.5), (1 / 3, 1e-2), (0.7, 1e-7)))],
+    [
+        RULE,
+        Rule("euclidean", 0.5, 0.02, 2e-3, ((0.1, 0.5), (1 / 3, 1e-2), (0.7, 1e-7))),
+        Rule("cosine", 0.4, night=Rule("cosine", 0.45, impostors=((0.1, 0.5), (0.7, 1e-7)))),
+    ],
 )
 def test_a_rule_comes_back_as_it_went_in(gallery, rule):
     assert gallery.rule(A) is None
@@ -398,6 +404,13 @@ def test_a_rule_comes_back_as_it_went_in(gallery, rule):
     gallery.set_rule(A, rule)
     assert gallery.rule(A) == rule
     assert gallery.rule(B) is None
+
+
+def test_a_rule_of_before_there_were_nights_holds_at_night_too(gallery):
+    gallery.set_rule(A, RULE)
+    gallery._db.execute("UPDATE rules SET rule = json_remove(json_set(rule, '$.schema', 1), '$.night')")
+    assert gallery.rule(A) == RULE
+    assert gallery.rule(A).at_night() == RULE
 
 
 def test_a_rule_of_another_version_is_refused(gallery):

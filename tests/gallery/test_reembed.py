@@ -18,17 +18,22 @@ def mean(face):
         return np.asarray(image.convert("RGB")).mean((0, 1)) / 255
 
 
+def both(vector):
+    """A vector, and one that stands for its colourless twin."""
+    return np.stack([vector, -np.asarray(vector)])
+
+
 def embed(faces):
-    return np.stack([mean(face) for face in faces])
+    return np.stack([both(mean(face)) for face in faces])
 
 
 @pytest.fixture
 def full(gallery, photo, vector):
     """Photos, a correction, unknown and ignored faces, all seen by model A, some by B."""
     for number in range(5):
-        gallery.add_photo("Anna", photo(number), {A: vector(number)})
-    gallery.add_photo("Ben", photo(5), {A: vector(5), B: np.array([1, 2, 3])})
-    gallery.reject("Anna", photo(6), {A: vector(6)})
+        gallery.add_photo("Anna", photo(number), {A: both(vector(number))})
+    gallery.add_photo("Ben", photo(5), {A: both(vector(5)), B: both([1, 2, 3])})
+    gallery.reject("Anna", photo(6), {A: both(vector(6))})
     gallery.add_unknown(photo(7), {A: vector(7)})
     gallery.ignore_group(gallery.add_unknown(photo(8), {A: vector(8)}).group)
     return gallery
@@ -43,7 +48,9 @@ def test_every_face_gets_the_vector_of_its_crop(full, photo):
     wanted[5] = np.array([1, 2, 3])  # was there already
     assert known.names == (*["Anna"] * 5, "Ben", "group-2")
     np.testing.assert_array_equal(known.embeddings, np.float32([*wanted[:6], wanted[8]]))
+    np.testing.assert_array_equal(known.twins, -known.embeddings)
     np.testing.assert_array_equal(known.rejected[0].embedding, np.float32(wanted[6]))
+    np.testing.assert_array_equal(known.rejected[0].twin, -np.float32(wanted[6]))
     np.testing.assert_array_equal(full.unknown_vectors(B).embeddings, np.float32(wanted[7:]))
     assert full.missing(B) == []
     assert full.missing_count(B) == 0
@@ -61,6 +68,22 @@ def test_the_model_before_stays_until_it_is_pruned(full, vector):
 
 def test_nothing_to_do(gallery, full):
     assert list(reembed(full, A, embed)) == [(0, 0)]
+
+
+def test_photos_of_before_there_were_twins_get_theirs(gallery, photo, vector):
+    gallery.add_photo("Anna", photo(1), {A: vector(1)})
+    gallery.add_unknown(photo(2), {A: vector(2)})  # nobody is compared with it: it needs none
+    np.testing.assert_array_equal(gallery.known(A).twins, gallery.known(A).embeddings)
+    assert gallery.missing_count(A) == 1
+    assert list(reembed(gallery, A, embed)) == [(0, 1), (1, 1)]
+    np.testing.assert_array_equal(gallery.known(A).twins[0], -np.float32(mean(photo(1))))
+    assert gallery.missing_count(A) == 0
+
+
+def test_vectors_without_twins_end_it(full):
+    with pytest.raises(ValueError, match="twins"):
+        list(reembed(full, B, lambda faces: np.ones((len(faces), 3))))
+    assert full.missing_count(B) == 8
 
 
 def test_faces_added_meanwhile_are_embedded_as_well(full, photo, vector):
@@ -101,7 +124,7 @@ def test_killed_and_begun_again_it_goes_on(full, path, python):
         import numpy as np
         from peephole.gallery import Gallery, reembed
         def embed(faces):
-            return np.full((len(faces), 3), 7.0)
+            return np.full((len(faces), 2, 3), 7.0)
         with Gallery.open(sys.argv[1]) as gallery:
             for done, total in reembed(gallery, "b" * 64, embed, batch=1):
                 print(done, total, flush=True)

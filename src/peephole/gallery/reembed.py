@@ -15,7 +15,7 @@ BATCH = 16
 """Faces at a time: each batch is stored before the next begins, so that a killed run loses no more than one."""
 
 Embed = Callable[[Sequence[StoredFace]], NDArray[np.floating[Any]]]
-"""n stored faces → (n, d) vectors, or (n, 2, d) with their colourless twins."""
+"""n stored faces → (n, 2, d): their vectors and their colourless twins."""
 
 
 def reembed(gallery: Gallery, model: str, embed: Embed, *, batch: int = BATCH) -> Iterator[tuple[int, int]]:
@@ -37,6 +37,9 @@ def reembed(gallery: Gallery, model: str, embed: Embed, *, batch: int = BATCH) -
     yield done, left
     while left:
         faces = gallery.missing(model, limit=batch)
-        gallery.put_embeddings(model, zip((face.id for face in faces), embed(faces), strict=True))
+        vectors = embed(faces)
+        if vectors.shape[:2] != (len(faces), 2):
+            raise ValueError(f"vectors and their twins are needed, (n, 2, d), not {vectors.shape}")
+        gallery.put_embeddings(model, zip((face.id for face in faces), vectors, strict=True))
         done, left = done + len(faces), gallery.missing_count(model)
         yield done, done + left
