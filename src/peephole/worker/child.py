@@ -159,7 +159,12 @@ def _look(pipeline: Pipeline, request: Look, descriptors: list[int], clock: Stag
     with clock.stage("decode"):
         opened = _open(request.picture, descriptors)
     return pipeline.analyse(
-        opened, scale=request.scale, min_confidence=request.min_confidence, embed=request.embed, clock=clock
+        opened,
+        scale=request.scale,
+        min_confidence=request.min_confidence,
+        rotate=request.rotate,
+        embed=request.embed,
+        clock=clock,
     )
 
 

@@ -33,6 +33,7 @@ from ..frame import Frame, Pixels, Source, open_source
 from ..geometry import IDENTITY
 from ..pipeline import DEFAULT_PROFILE, Analysis, Asked, Retry, Scale, check, check_people, decide
 from ..timings import StageClock
+from ..upright import check_rotate
 from .channel import anonymous_file
 from .messages import (
     Answer,
@@ -288,13 +289,14 @@ class WorkerHost:
         """
         people, least, threshold = asked.get("people"), asked.get("min_confidence"), asked.get("threshold")
         check(least, threshold)
+        check_rotate(rotate := asked.get("rotate"))
         clock = clock or StageClock()
         embed = asked.get("embed", False) or people is not None
         recognizer = self.recognizer if embed else None
         if people is not None and recognizer is not None:
             check_people(people, recognizer)
         with self._lock, _picture(source, name) as (picture, descriptor):
-            request = Look(picture, asked.get("scale", Scale()), least, embed, None)
+            request = Look(picture, asked.get("scale", Scale()), least, rotate, embed, None)
             analysis = self._looked_at(request, descriptor, clock)
         clock.update(analysis.timings_ms, analysis.cpu_ms)
         faces = analysis.faces

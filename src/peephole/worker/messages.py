@@ -32,7 +32,7 @@ from .confine import Confinement
 from .values import Arrays, pack, unpack
 
 MAGIC = b"PEEP"
-VERSION = 2
+VERSION = 3
 """Of the protocol; counts up when a message changes. Host and worker are of one installation, or refuse each other."""
 HEADER = struct.Struct("<4sBBHII")
 MOST_TEXT = 8 * 2**20
@@ -119,13 +119,14 @@ class Look:
 
     Attributes:
         picture: the frame.
-        scale, min_confidence, embed: as for the pipeline.
+        scale, min_confidence, rotate, embed: as for the pipeline.
         learned: bytes that the worker may take at the most, after it was killed for memory; None before.
     """
 
     picture: Picture
     scale: Scale
     min_confidence: float | None
+    rotate: int | None
     embed: bool
     learned: int | None
 
