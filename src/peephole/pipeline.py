@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import planner
-from .align import Landmarker, cut_chips, matched, squares
+from .align import Landmarker, cut_chips, matched, quarter, squares
 from .detectors import Candidates, Detector, open_detector
 from .errors import BudgetTooSmall, PeopleError, UsageError, memory_errors
 from .faces import Face, Faces
@@ -26,7 +26,7 @@ from .planner import Plan, Size
 from .quality import assess, eyes, reason
 from .recognizers import Recognizer, open_recognizer
 from .timings import Environment, StageClock, here
-from .upright import FAINT, Looks, Mounting, check_rotate, joined, quarter, sideways
+from .upright import FAINT, Looks, Mounting, check_rotate, joined, sideways
 
 M = TypeVar("M")
 
