@@ -214,7 +214,8 @@ class Seeing:
         middle = np.array(size) / 2
         points = ARCFACE - ARCFACE.mean(0) + middle
         found = self.confidence > min_confidence
-        boxes = np.array([[*(middle - (40, 53)), *(middle + (40, 53))]])[:found]
+        half = np.array([40, 53])
+        boxes = np.concatenate([middle - half, middle + half])[None][:found]
         yield Candidates(plan.levels[0], boxes, np.array([self.confidence])[:found], points[None][:found])
 
 

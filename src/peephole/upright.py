@@ -39,8 +39,8 @@ SURE = 0.91
 LEAN = 4.0
 """Degrees that the landmarks of an upright face may say: 98 % of portraits say less, which is a third of the truth."""
 TALL = 1.2
-"""Least height of an upright face's box by its width: 19 of 20 portraits have more, half of those that lean by 30 degrees
-less."""
+"""Least height of an upright face's box by its width: 19 of 20 portraits have more, and half of those that lean by 30
+degrees have less."""
 FAINT = 0.15
 """Confidence of a box that may be a face upside down: all of 331 such portraits had more, and 327 more than 0.3."""
 FAINT_TURNS = (180, 30, 330)
@@ -181,13 +181,19 @@ class Looks:
             return None, True
         if confidence <= FAINT:
             return None, False
-        first = self._look(box, 0)
-        straight = max(abs(first.lean), abs(said)) <= LEAN
-        if first.confidence >= SURE and straight and first.box is not None and _tall(first.box):
-            return None, True
-        looks = [first, *(self._look(box, angle) for angle in range(STEP, 360, STEP))]
-        best = max(looks, key=lambda each: each.confidence)
-        if best is first and straight:
+        straight = abs(said) <= LEAN
+        first = self._look(box, 0 if straight else UNDERSTATED * said)
+        if straight and abs(first.lean) <= LEAN and first.confidence >= STANDS:  # upside down at the worst, or leaning
+            if first.confidence >= SURE and first.box is not None and _tall(first.box):
+                return None, True
+            first = max([first, self._look(box, 30), self._look(box, -30)], key=_confidence)
+            if first.angle == 0 and (first.confidence >= SURE or self._leads(first, box)):
+                return None, True
+        if first.confidence >= SURE:
+            return self._straightened(first)
+        looks = [self._look(box, angle) for angle in range(0, 360, STEP)]
+        best = max(looks, key=_confidence)
+        if best.angle == 0 and straight and abs(best.lean) <= LEAN:
             return None, best.confidence - looks[180 // STEP].confidence >= LEAD
         found, known = self._straightened(best)
         return _boxed(found, looks), known
@@ -195,7 +201,7 @@ class Looks:
     def _turned(self, box: Boxes, least: float) -> _Look | None:
         """A face that a faint box is of, if it stands upside down or leans; otherwise None."""
         looks = [self._look(box, angle) for angle in FAINT_TURNS]
-        best = max(looks, key=lambda each: each.confidence)
+        best = max(looks, key=_confidence)
         found, known = self._straightened(best)
         return _boxed(found, looks) if known and found.confidence > max(least, CERTAIN) else None
 
@@ -208,10 +214,13 @@ class Looks:
             if further.confidence < look.confidence - LEAD:
                 break
             look = further
-        if look.landmarks is None:
+        if look.landmarks is None or look.confidence < STANDS:
             return look, False
-        opposite = self._look(_around(look), look.angle + 180)
-        return look, look.confidence >= STANDS and look.confidence - opposite.confidence >= LEAD
+        return look, look.confidence >= SURE or self._leads(look, _around(look))
+
+    def _leads(self, look: _Look, box: Boxes) -> bool:
+        """Whether what was seen in a box is clearly not upside down."""
+        return look.confidence - self._look(box, look.angle + 180).confidence >= LEAD
 
     def _look(self, box: Boxes, angle: float) -> _Look:
         """Look at what is in a box of the frame's pixels, taken to lean clockwise by an angle in degrees."""
@@ -280,6 +289,10 @@ def _one_each(faces: Faces, known: NDArray[np.bool_], detector: Detector) -> tup
     kept = kept[np.argsort(-faces.confidence[kept], kind="stable")]
     landmarks = None if faces.landmarks is None else faces.landmarks[kept]
     return Faces(faces.boxes[kept], faces.confidence[kept], landmarks), known[kept]
+
+
+def _confidence(look: _Look) -> float:
+    return look.confidence
 
 
 def _tall(box: Boxes) -> bool:
