@@ -208,7 +208,8 @@ def photo_of(frame: Frame, face: Face, *, sha256: str | None = None) -> Photo:
         size = (max(1, round(cut.width * scale)), max(1, round(cut.height * scale)))
         to_crop = to_crop.then(Transform.resize(cut.size, size))
         cut = cut.resize(size, Image.Resampling.LANCZOS)
-    if face.quality is not None and (turn := round(-face.quality.roll / 90) % 4 * 90):
+    roll = 0.0 if face.quality is None else face.quality.roll
+    if turn := round(-(roll + frame.turn) / 90) % 4 * 90:  # the frame may have been turned already
         to_crop = to_crop.then(Transform.turn(cut.size, turn))
         cut = cut.rotate(-turn, expand=True)  # Pillow turns the other way round
     box = to_crop.boxes([face.box])[0].tolist()
