@@ -66,7 +66,7 @@ def arrange(family: list[str], gallery: dict[str, list[Path]], folder: Path) -> 
 
 
 def turned(picture: Path, degrees: float, target: Path) -> Path:
-    """A copy of a picture, turned clockwise; by whole quarters it gets its new sides, otherwise it loses its corners."""
+    """A copy of a picture, turned clockwise; by whole quarters its sides change, otherwise it loses its corners."""
     with Image.open(picture) as image:
         whole = degrees % 90 == 0
         image.convert("RGB").rotate(-degrees, Image.Resampling.BICUBIC, expand=whole).save(target)

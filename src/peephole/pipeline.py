@@ -468,10 +468,12 @@ class Pipeline:
         again = sideways(frame, faces, oriented)
         if again is None:
             return faces, oriented
-        planned = planner.plan(again.size, self.detector.profile)
+        profile = self.detector.profile
+        planned, least = planner.plan(again.size, profile), max(least, profile.default_confidence)
         found = _native(list(self.detector.scan(again.pixels, planned, min(least, FAINT))), again.to_native)
         more, known = Looks(again, self.detector).upright(_suppressed(found, self.detector), least)
-        return joined(faces, more, np.concatenate([oriented, known]), self.detector)
+        more = Faces(more.boxes[known], more.confidence[known], cast("Points", more.landmarks)[known])
+        return joined(faces, oriented, more, self.detector)
 
 
 def _given(model: M) -> M:

@@ -155,24 +155,19 @@ class Looks:
         for index in np.flatnonzero(kept).tolist():
             found, known[index] = self._checked(places[index], confidence[index], points[index])
             straight |= found is None and bool(known[index])
-            if found is not None:
-                confidence[index] = max(confidence[index], found.confidence)
-                self._put(found, index, boxes, landmarks)
+            if known[index] and found is not None and found.landmarks is not None:
+                # Box and confidence stay as the detector has them.
+                landmarks[index] = self._frame.to_native.points(found.landmarks)
         fainter = np.flatnonzero(~kept & (confidence > FAINT))[:MOST_FAINT].tolist()
         for index in () if straight else fainter:
             found = self._turned(places[index], least)
-            if found is not None:
+            if found is not None and found.landmarks is not None:
                 kept[index], confidence[index] = True, found.confidence
-                self._put(found, index, boxes, landmarks)
+                landmarks[index] = self._frame.to_native.points(found.landmarks)
+                if found.box is not None:
+                    boxes[index] = self._frame.to_native.boxes(found.box)[0]
         rows = np.flatnonzero(kept)
         return _one_each(Faces(boxes[rows], confidence[rows], landmarks[rows]), known[rows], self._detector)
-
-    def _put(self, found: _Look, index: int, boxes: Boxes, landmarks: Points) -> None:
-        """Put what was found into its row, in native pixels."""
-        if found.landmarks is not None:
-            landmarks[index] = self._frame.to_native.points(found.landmarks)
-        if found.box is not None:
-            boxes[index] = self._frame.to_native.boxes(found.box)[0]
 
     def _checked(self, box: Boxes, confidence: float, landmarks: Points) -> tuple[_Look | None, bool]:
         """How a face stands: None where it is as the detector has it; and whether that is known."""
@@ -195,8 +190,7 @@ class Looks:
         best = max(looks, key=_confidence)
         if best.angle == 0 and straight and abs(best.lean) <= LEAN:
             return None, best.confidence - looks[180 // STEP].confidence >= LEAD
-        found, known = self._straightened(best)
-        return _boxed(found, looks), known
+        return self._straightened(best)
 
     def _turned(self, box: Boxes, least: float) -> _Look | None:
         """A face that a faint box is of, if it stands upside down or leans; otherwise None."""
@@ -267,12 +261,13 @@ def sideways(frame: Frame, faces: Faces, known: NDArray[np.bool_]) -> Frame | No
     return Frame(resample(frame.pixels, size), frame.source, frame.native_size, to_native, frame.turn).turned(90)
 
 
-def joined(one: Faces, other: Faces, known: NDArray[np.bool_], detector: Detector) -> tuple[Faces, NDArray[np.bool_]]:
-    """What was found by two looks at one frame, a face once, and for which it is known which way up they stand.
+def joined(one: Faces, known: NDArray[np.bool_], other: Faces, detector: Detector) -> tuple[Faces, NDArray[np.bool_]]:
+    """What was found on a frame and on its copy on its side, a face once, and for which it is known how they stand.
 
     Args:
-        one, other: boxes, confidence and landmarks in native pixels.
-        known: of the one's faces, then of the other's.
+        one: boxes, confidence and landmarks in native pixels.
+        known: for which of these it is known which way up they stand.
+        other: the same of what was found on the side, and that only of which it is known.
         detector: that has found them.
     """
     both = Faces(
@@ -280,13 +275,12 @@ def joined(one: Faces, other: Faces, known: NDArray[np.bool_], detector: Detecto
         np.concatenate([one.confidence, other.confidence]),
         np.concatenate([np.asarray(one.landmarks), np.asarray(other.landmarks)]),
     )
-    return _one_each(both, known, detector)
+    return _one_each(both, np.concatenate([known, np.ones(len(other), bool)]), detector)
 
 
 def _one_each(faces: Faces, known: NDArray[np.bool_], detector: Detector) -> tuple[Faces, NDArray[np.bool_]]:
-    """A face once, those that are known to stand upright first where two are of one face; the most confident first."""
-    kept = suppress(faces.boxes, faces.confidence + known, detector.nms_overlap, detector.nms_covered)
-    kept = kept[np.argsort(-faces.confidence[kept], kind="stable")]
+    """A face once, the most confident first."""
+    kept = suppress(faces.boxes, faces.confidence, detector.nms_overlap, detector.nms_covered)
     landmarks = None if faces.landmarks is None else faces.landmarks[kept]
     return Faces(faces.boxes[kept], faces.confidence[kept], landmarks), known[kept]
 
