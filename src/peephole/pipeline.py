@@ -22,7 +22,7 @@ from .geometry import Points, Transform, suppress
 from .match import People, Rule, Similarity, match
 from .memory import Budget, current_rss, find_budget, parse_size, peak_rss, reset_peak, return_what_is_freed
 from .models.session import Runtime
-from .planner import Plan, Size
+from .planner import Plan, Size, Tiling
 from .quality import assess, eyes, reason
 from .recognizers import Recognizer, open_recognizer
 from .timings import Environment, StageClock, here
@@ -423,7 +423,7 @@ class Pipeline:
             with clock.stage("detect"), clock.stage("upright"):
                 faces, oriented = Looks(frame, detector).upright(faces, least)
                 if learns:
-                    faces, oriented = self._sideways(frame, faces, oriented, least)
+                    faces, oriented = self._sideways(frame, faces, oriented, least, planned.tiling)
                     self._mounting.note(size, [quarter(each) for each in cast("Points", faces.landmarks)[oriented]])
 
         if embed:
@@ -462,14 +462,15 @@ class Pipeline:
         )
 
     def _sideways(
-        self, frame: Frame, faces: Faces, oriented: NDArray[np.bool_], least: float
+        self, frame: Frame, faces: Faces, oriented: NDArray[np.bool_], least: float, tiling: Tiling
     ) -> tuple[Faces, NDArray[np.bool_]]:
         """What was found, and what a look at the frame on its side adds to it, where it may; see `upright`."""
         again = sideways(frame, faces, oriented)
         if again is None:
             return faces, oriented
         profile = self.detector.profile
-        planned, least = planner.plan(again.size, profile), max(least, profile.default_confidence)
+        planned = planner.plan(again.size, profile, tiling=tiling)  # in no more memory than the frame itself took
+        least = max(least, profile.default_confidence)
         found = _native(list(self.detector.scan(again.pixels, planned, min(least, FAINT))), again.to_native)
         more, known = Looks(again, self.detector).upright(_suppressed(found, self.detector), least)
         more = Faces(more.boxes[known], more.confidence[known], cast("Points", more.landmarks)[known])
