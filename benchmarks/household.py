@@ -1,12 +1,12 @@
 """Families among strangers: the names that `peephole label --people DIR` gives, by its defaults.
 
-    python benchmarks/household.py EVAL [--detector NAME --recognizer NAME] [--json FILE]
+    python benchmarks/household.py EVAL [--turned DEGREES] [--detector NAME --recognizer NAME] [--json FILE]
 
 EVAL/household/protocol.tsv has people with three gallery photos each, taken in families of five as the names sort.
 Each family's photos become a folder as the command wants it; the family's own probes should be named rightly, and
 strangers not at all. A picture's name is that of the face nearest to its middle. Every picture is looked at once and
 then matched with each family, as the command does in one go; for the first family the command itself is run as well,
-and must say the same.
+and must say the same. With --turned the probes and the strangers are turned clockwise before, the photos are not.
 
 Below that the ways to score a person by several photos are compared, by the thresholds that half of the families and
 half of the strangers call for, tried on the other halves.
@@ -14,6 +14,7 @@ half of the strangers call for, tried on the other halves.
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 import subprocess
@@ -26,6 +27,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from common import Report
 from peephole.match import People, compare
@@ -61,6 +63,14 @@ def arrange(family: list[str], gallery: dict[str, list[Path]], folder: Path) -> 
         for picture in gallery[person]:
             shutil.copy(picture, folder / person)
     return folder
+
+
+def turned(picture: Path, degrees: float, target: Path) -> Path:
+    """A copy of a picture, turned clockwise; by whole quarters its sides change, otherwise it loses its corners."""
+    with Image.open(picture) as image:
+        whole = degrees % 90 == 0
+        image.convert("RGB").rotate(-degrees, Image.Resampling.BICUBIC, expand=whole).save(target)
+    return target
 
 
 def labelled(folder: Path, pictures: list[Path], models: list[str]) -> list[str]:
@@ -159,20 +169,31 @@ def cross_validate(
 
 
 def main() -> None:
-    options = looking_arguments(__doc__).parse_args()
+    parser = looking_arguments(__doc__)
+    parser.add_argument("--turned", type=float, default=0.0, metavar="DEGREES")
+    options = parser.parse_args()
     check_evaluation(options.evaluation, "household")
+    with tempfile.TemporaryDirectory() as temporary:
+        measure(options, Path(temporary))
+
+
+def measure(options: argparse.Namespace, temporary: Path) -> None:
+    """Look at everybody, and print what became of them."""
     folder = options.evaluation / "household"
     models = [word for name, value in chosen_models(options).items() for word in (f"--{name}", value)]
     pipeline = open_pipeline(options)
     roles, report = read_protocol(folder), Report()
+    if options.turned:
+        for person, pictures in [*roles["probe"].items(), *roles["stranger"].items()]:
+            pictures[:] = [turned(each, options.turned, temporary / f"{person}-{each.stem}.png") for each in pictures]
     strangers = [picture for pictures in roles["stranger"].values() for picture in pictures]
     probes = [picture for pictures in roles["probe"].values() for picture in pictures]
     looked = Looked(pipeline, [*probes, *strangers])
     tally, convention, families, problems = Tally(), Tally(), [], []
     for family in by_family(roles["gallery"]):
         own = [(picture, person) for person in family for picture in roles["probe"].get(person, ())]
-        with tempfile.TemporaryDirectory() as temporary:
-            home = arrange(family, roles["gallery"], Path(temporary) / "people")
+        with tempfile.TemporaryDirectory() as home_of:
+            home = arrange(family, roles["gallery"], Path(home_of) / "people")
             people = load_people(home, pipeline)
             if not families:
                 tried = [picture for picture, _ in own] + strangers[:ALSO_LABELLED]

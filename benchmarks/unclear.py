@@ -61,7 +61,7 @@ def main() -> None:
             points, template = matched(faces, kind, recognizer.landmarks, recognizer.template)
             chips = cut_chips(replace(frame, pixels=np.array(image)), points, template, recognizer.side)
             on_chip = eyes(recognizer.template, recognizer.landmarks)
-            (quality,) = assess(chips, on_chip, face.landmarks[None] * zoom, kind, faces.boxes)
+            (quality,) = assess(chips, on_chip, face.landmarks[None] * zoom, kind, faces.boxes, np.ones(1, bool))
             (found,) = match(recognizer.embed(chips), people, recognizer.rule)
             known.append(found.name == person)
             unclear.append(reason(quality) is not None)

@@ -4,6 +4,7 @@ import functools
 import json
 import os
 import pty
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -115,6 +116,18 @@ def test_enroll_says_what_is_weak(known, photos, tmp_path):
         image.rotate(4, Image.Resampling.BICUBIC).save(tmp_path / "leaning.png")
     line, _ = ok("enroll", "Eileen", tmp_path / "leaning.png")
     assert line.startswith(f"{tmp_path / 'leaning.png'}: enrolled but weak: nearly the same as a photo that is there")
+
+
+def test_enroll_says_by_how_much_a_face_is_turned(file, photos, tmp_path):
+    with Image.open(photos / "grace.png") as image:
+        image.rotate(180).save(tmp_path / "down.png")
+    line, _ = ok("enroll", "Grace", tmp_path / "down.png")
+    assert re.fullmatch(r"enrolled, turned by -?1[78]\d degrees", line.removeprefix(f"{tmp_path / 'down.png'}: "))
+    (seen,) = ok("label", "--jsonl", "--rotate", "180", tmp_path / "down.png")
+    seen = json.loads(seen)
+    assert (seen["turn"], [face["name"] for face in seen["faces"]]) == (180, ["Grace"])
+    assert abs(seen["faces"][0]["quality"]["roll"]) > 165
+    assert seen["faces"][0]["quality"]["oriented"] is True
 
 
 def test_enroll_refuses_somebody_elses_face_unless_forced(known, photos):

@@ -34,5 +34,13 @@ def test_boxes_over_the_border_are_no_trouble(box):
     assert annotate(frame(), Faces(np.array([box], float), np.ones(1))).size == (300, 200)
 
 
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_a_frame_that_was_looked_at_turned_is_drawn_as_it_was(degrees):
+    faces = Faces(np.array([[100.2, 80, 140, 119.7]]), np.ones(1), np.array([[[120.0, 100]] * 5]))
+    plain = frame()
+    drawn = np.array(annotate(plain.turned(degrees), faces))
+    np.testing.assert_array_equal(drawn, np.array(annotate(plain, faces)))
+
+
 def test_a_tiny_frame_is_no_trouble():
     assert annotate(frame(1, 1), Faces(np.array([[0.0, 0, 1, 1]]), np.ones(1))).size == (1, 1)

@@ -126,6 +126,45 @@ def test_frame_decoded_smaller_gives_a_smaller_crop(chequered):
     assert photo.box == (30, 30, 70, 70)
 
 
+@pytest.mark.parametrize("roll", [10, 95, 170, -80, -179])
+def test_crop_stands_upright_by_whole_quarters(chequered, roll):
+    landmarks = np.array([[110.0, 90], [130, 90], [120, 100.5], [112, 110], [128, 110]])
+    quality = replace(GOOD, roll=roll)
+    photo = photo_of(chequered, Face(100, 80, 140, 110, 1.0, landmarks=landmarks, quality=quality, kind="arcface"))
+    quarters = round(roll / 90) % 4
+    upright = np.rot90(chequered.pixels[45:145, 70:170], quarters)  # against the way that the face leans
+    np.testing.assert_array_equal(opened(photo.crop), upright)
+    to_crop = Transform.offset(-70, -45).then(Transform.turn((100, 100), (360 - 90 * quarters) % 360))
+    np.testing.assert_allclose(photo.landmarks, to_crop.points(landmarks))
+    left, top, right, bottom = photo.box
+    assert (right - left, bottom - top) == ((30, 40) if quarters % 2 else (40, 30))
+    assert ((left + right) / 2, (top + bottom) / 2) == (50, 50)
+    for turn in (90, 180, 270):  # also of a frame that was turned before it was looked at
+        face = Face(100, 80, 140, 110, 1.0, landmarks=landmarks, quality=quality, kind="arcface")
+        same = photo_of(chequered.turned(turn), face, sha256=photo.sha256)
+        assert (same.crop, same.box) == (photo.crop, photo.box)
+        np.testing.assert_allclose(same.landmarks, photo.landmarks)
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_photo_that_stands_otherwise_is_turned(gallery, grace, degrees):
+    pipeline = Pipeline(threads=1)
+    upright = np.ascontiguousarray(grace.pixels[40:500, :460])
+    (known,) = pipeline.analyse(upright, embed=True)
+    done = enroll(pipeline, gallery, "Grace", np.ascontiguousarray(np.rot90(upright, -degrees // 90)))
+    assert abs((done.turned + degrees + 180) % 360 - 180) < 12
+    (photo,) = gallery.photos("Grace")
+    (vector,) = vectors_of([photo], pipeline)
+    (embedding,) = gallery.known(pipeline.recognizer.model_id).embeddings
+    assert min(cosine(vector, known.embedding), cosine(embedding, known.embedding)) > 0.8
+    assert cosine(vector, embedding) > 0.97
+    # The crop itself stands upright: dlib's landmarks, which take it for that, are found on it.
+    other = Pipeline("yunet", "resnet", threads=1)
+    (seen,) = other.analyse(upright, embed=True)
+    (vector,) = vectors_of([photo], other)
+    assert np.linalg.norm(vector - seen.embedding) < 0.35
+
+
 def test_source_that_is_not_unicode_can_be_stored(gallery, chequered):
     photo = photo_of(replace(chequered, source="\udcff.jpg"), Face(100, 80, 140, 120, 1.0))
     gallery.add_photo("Anna", photo, {})

@@ -618,6 +618,23 @@ def test_a_reduced_jpeg_knows_where_its_pixels_were(reduction, orientation, size
         assert (right - left, bottom - top) == (reduction * frame.width, reduction * frame.height)
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("reduction", [1, 2])
+@pytest.mark.parametrize("turn", [0, 90, 180, 270])
+def test_a_frame_is_turned_while_it_is_decoded(turn, reduction, orientation):
+    data = marked((163, 257), (31, 61), orientation)
+    plain, turned = decode(data, reduction=reduction), decode(data, reduction=reduction, turn=turn)
+    np.testing.assert_array_equal(turned.pixels, np.rot90(plain.pixels, -turn // 90))  # NumPy turns the other way round
+    assert turned.pixels.flags.c_contiguous
+    assert (turned.native_size, turned.turn) == ((163, 257), turn)
+    y, x = np.nonzero(turned.pixels[..., 0].astype(int) - turned.pixels[..., 1] > 70)
+    box = turned.to_native.boxes([[x.min(), y.min(), x.max() + 1, y.max() + 1]])[0]
+    assert np.abs(box - (31, 61, 31 + MARK, 61 + MARK)).max() <= reduction
+    back = turned.turned((360 - turn) % 360)
+    np.testing.assert_array_equal(back.pixels, plain.pixels)
+    assert (back.to_native, back.turn) == (plain.to_native, 0)
+
+
 @pytest.mark.parametrize("size", [(1, 1), (7, 1), (1, 9), (8, 8), (9, 17)])
 @pytest.mark.parametrize("reduction", [2, 4, 8])
 def test_tiny_jpegs_are_reduced_too(reduction, size):

@@ -84,7 +84,24 @@ def test_then_applies_in_order():
 
 def test_a_rotation_refuses_boxes():
     with pytest.raises(ValueError, match="rotated"):
-        Transform(0.0, -1.0, 0.0, 1.0, 0.0, 0.0).boxes([[0, 0, 1, 1]])
+        Transform(0.8, -0.6, 0.0, 0.6, 0.8, 0.0).boxes([[0, 0, 1, 1]])
+
+
+def test_a_picture_turned_by_quarters():
+    # 5 pixels wide and 3 high; the point is near the top-left corner
+    turned = {degrees: Transform.turn((5, 3), degrees) for degrees in (0, 90, 180, 270)}
+    corner = {degrees: each.points([1.0, 0.5]).tolist() for degrees, each in turned.items()}
+    assert corner == {0: [1, 0.5], 90: [2.5, 1], 180: [4, 2.5], 270: [0.5, 4]}
+    box = {degrees: each.boxes([[0, 0, 2, 1]]).tolist() for degrees, each in turned.items()}
+    assert box == {0: [[0, 0, 2, 1]], 90: [[2, 0, 3, 2]], 180: [[3, 2, 5, 3]], 270: [[0, 3, 1, 5]]}
+
+
+@given(boxes, st.sampled_from([0, 90, 180, 270]), st.floats(0.1, 9))
+def test_a_box_turned_by_quarters_has_the_corners_that_its_points_have(box, degrees, scale):
+    transform = Transform.scale(scale, 2 * scale).then(Transform.turn((70, 30), degrees))
+    corners = transform.points(np.array(box).reshape(2, 2))
+    np.testing.assert_allclose(transform.boxes([box])[0], [*corners.min(0), *corners.max(0)], atol=1e-9)
+    np.testing.assert_allclose(transform.inverse().boxes(transform.boxes([box]))[0], box, atol=1e-6)
 
 
 def test_rounding_is_to_the_nearest_edge_on_both_sides_of_zero():

@@ -46,8 +46,9 @@ def test_an_empty_frame_is_an_ordinary_answer():
     assert len(analysis) == 0
     assert list(analysis) == []
     assert analysis.to_dict()["faces"] == []
+    after = ["align", "embed", "match"]
     parts = ["detect.resize", "detect.head", "detect.tail", "detect.suppress"]
-    assert list(analysis.timings_ms) == ["decode", "plan", "detect", *parts, "map", "align", "embed", "match"]
+    assert list(analysis.timings_ms) == ["decode", "plan", "detect", *parts, "map", "detect.upright", *after]
     assert list(analysis.cpu_ms) == list(analysis.timings_ms)
 
 

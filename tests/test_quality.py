@@ -99,7 +99,7 @@ def portrait(eileen):
 
 def looked_at(frame, landmarks, boxes):
     chips = cut_chips(frame, landmarks, Resnet.template, Resnet.side)
-    (found,) = assess(chips, eyes(Resnet.template, "dlib"), landmarks, "dlib", boxes)
+    (found,) = assess(chips, eyes(Resnet.template, "dlib"), landmarks, "dlib", boxes, np.ones(1, bool))
     return found
 
 
@@ -177,10 +177,10 @@ def test_a_leaning_picture_leans(portrait):
 def test_a_plain_chip_is_unclear_and_no_faces_are_no_qualities():
     plain = np.full((1, 112, 112, 3), 90, np.uint8)
     box = np.array([[0.0, 0, 112, 112]])
-    (found,) = assess(plain, ARCFACE[:2], ARCFACE[None], "arcface", box)
+    (found,) = assess(plain, ARCFACE[:2], ARCFACE[None], "arcface", box, np.ones(1, bool))
     assert (found.sharpness, found.contrast, found.brightness) == pytest.approx((0, 0, 90 / 255), abs=1e-6)
     assert "contrast" in reason(found)
-    assert assess(plain[:0], ARCFACE[:2], ARCFACE[None][:0], "arcface", box[:0]) == ()
+    assert assess(plain[:0], ARCFACE[:2], ARCFACE[None][:0], "arcface", box[:0], np.ones(0, bool)) == ()
 
 
 def test_the_sharpness_of_a_literal_picture():

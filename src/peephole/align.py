@@ -51,15 +51,39 @@ class Landmarker:
         self.models = {store.LANDMARKS.name: store.LANDMARKS.sha256}
 
     def find(self, frame: Frame, faces: Faces) -> NDArray[np.float64]:
-        """Landmarks of each face in native pixels, (n, 5, 2)."""
+        """Landmarks of each face in native pixels, (n, 5, 2).
+
+        dlib takes a face to stand upright: one whose landmarks by ArcFace say otherwise is turned before.
+        """
         found = np.zeros((len(faces), 5, 2))
-        boxes = frame.to_native.inverse().boxes(faces.boxes)
-        for index, (left, top, right, bottom) in enumerate(round_boxes(boxes).tolist()):
-            rectangle = self._dlib.rectangle(left, top, right - 1, bottom - 1)
-            shape = self._predictor(frame.pixels, rectangle)
+        for index, box in enumerate(faces.boxes):
+            turn = 0 if faces.landmarks is None else (quarter(faces.landmarks[index]) - frame.turn) % 360
+            seen = _cut(frame, box).turned(turn) if turn else frame
+            left, top, right, bottom = round_boxes(seen.to_native.inverse().boxes(box))[0].tolist()
+            shape = self._predictor(seen.pixels, self._dlib.rectangle(left, top, right - 1, bottom - 1))
             # dlib names a pixel by its index, so its centre is half a pixel further.
-            found[index] = [(part.x + 0.5, part.y + 0.5) for part in shape.parts()]
-        return frame.to_native.points(found)
+            found[index] = seen.to_native.points([(part.x + 0.5, part.y + 0.5) for part in shape.parts()])
+        return found
+
+
+def _cut(frame: Frame, box: Boxes) -> Frame:
+    """What of a frame is around a box of native pixels, (4,): as much on each side as the box is large."""
+    left, top, right, bottom = round_boxes(frame.to_native.inverse().boxes(box))[0].tolist()
+    x, y = (max(0, 2 * low - high) for low, high in ((left, right), (top, bottom)))
+    pixels = frame.pixels[y : max(2 * bottom - top, y + 1), x : max(2 * right - left, x + 1)]
+    to_native = Transform.offset(x, y).then(frame.to_native)
+    return Frame(np.ascontiguousarray(pixels), frame.source, frame.native_size, to_native, frame.turn)
+
+
+def lean(landmarks: Points) -> float:
+    """Degrees clockwise, -180 to 180, by which a face leans, from ArcFace's five landmarks, (5, 2)."""
+    to_upright = Transform.similarity(landmarks, ARCFACE)
+    return -math.degrees(math.atan2(to_upright.d, to_upright.a))
+
+
+def quarter(landmarks: Points) -> int:
+    """By how much to turn a face clockwise, in whole quarters, so that it stands upright: 0, 90, 180 or 270 degrees."""
+    return round(-lean(landmarks) / 90) % 4 * 90
 
 
 def squares(boxes: Boxes) -> Boxes:

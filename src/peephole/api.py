@@ -75,6 +75,8 @@ class Options(TypedDict, total=False):
         min_face: choose the scale for faces of this many native pixels instead of ``max_side``.
         max_face: leave out the levels on which only faces larger than this show, in native pixels.
         min_confidence: boxes at or below it are left out; by default what suits the detector.
+        rotate: degrees clockwise by which a frame is to be turned so that people stand upright, 0, 90, 180 or 270; by
+            default that is found out, see `peephole.upright`. It is not for photos of known people.
         threads: compute threads; by default one a processor that this process may use.
         memory: what the whole process may take, in bytes or as "256MiB"; by default what is found, see
             `peephole.memory.find_budget`. Where it is too small for the wanted detail, the plan is coarsened and says
@@ -91,6 +93,7 @@ class Options(TypedDict, total=False):
     min_face: float | None
     max_face: float | None
     min_confidence: float | None
+    rotate: int | None
     threads: int | None
     memory: int | str | None
     runtime: str
@@ -103,12 +106,14 @@ def _open(options: Options) -> tuple[Pipeline, How]:
     if unknown:
         raise TypeError(f"unexpected keyword argument {min(unknown)!r}")
     # In one order: they are a cache's key.
-    choice = {name: value for name, value in sorted(options.items()) if name not in ("min_confidence", *_SCALE)}
+    choice = {name: value for name, value in sorted(options.items()) if name not in (*_LOOK, *_SCALE)}
     scale = Scale(**{name: value for name, value in options.items() if name in _SCALE})  # type: ignore[arg-type]
     with _loading:
-        return _pipeline(**choice), How(scale=scale, min_confidence=options.get("min_confidence"))
+        how = How(scale=scale, min_confidence=options.get("min_confidence"), rotate=options.get("rotate"))
+        return _pipeline(**choice), how
 
 
+_LOOK = ("min_confidence", "rotate")
 _SCALE = ("max_side", "upsample", "min_face", "max_face")
 
 
@@ -167,7 +172,7 @@ def label(
         raise UsageError("people take the gallery's place: name one of them")
     elif not isinstance(known, People):
         with _enrolling:
-            known = _known(pipeline, Path(known), _state(Path(known)), **look)
+            known = _known(pipeline, Path(known), _state(Path(known)), look["scale"], look["min_confidence"])
     return pipeline.analyse(image, **look, people=known, rule=rule, threshold=threshold)
 
 
@@ -201,7 +206,7 @@ def enroll(
 def load_people(folder: str | os.PathLike[str], **options: Unpack[Options]) -> People:
     """The people of a folder, ``DIR/NAME/*.jpg``; see `peephole.people.load_people` and `Options`."""
     pipeline, look = _open(options)
-    return _load_people(folder, pipeline, **look)
+    return _load_people(folder, pipeline, scale=look["scale"], min_confidence=look["min_confidence"])
 
 
 def plan(size: Size, *, reducible: bool = True, **options: Unpack[Options]) -> Plan:

@@ -366,7 +366,8 @@ def _knowing(
         from .report import escaped
 
         with _counter() as seen:
-            people = load_people(job.people, looking, **look, progress=seen)
+            scale, least = look["scale"], look["min_confidence"]  # the photos are no camera's: whichever way up
+            people = load_people(job.people, looking, scale=scale, min_confidence=least, progress=seen)
         for path, reason in people.problems:
             click.echo(f"peephole: {escaped(path)}: {reason}", err=True)
         yield lambda: (people, None), None

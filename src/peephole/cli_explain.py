@@ -98,7 +98,8 @@ def why(
         if people is not None:
             from .people import load_people
 
-            known, rule = load_people(people, looking, **how), looking.recognizer.rule
+            known = load_people(people, looking, scale=how["scale"], min_confidence=how["min_confidence"])
+            rule = looking.recognizer.rule
         else:
             known, rule = _known(gallery, looking.recognizer)
         try:

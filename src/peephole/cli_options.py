@@ -119,6 +119,13 @@ look_options = grouped(
         type=float,
         help="Leave out boxes at or below it, in the detector's own unit.  [default: what suits the detector]",
     ),
+    click.option(
+        "--rotate",
+        type=click.Choice(["auto", "0", "90", "180", "270"]),
+        default="auto",
+        show_default=True,
+        help="Degrees clockwise by which frames are turned so that people stand upright; auto finds out.",
+    ),
     click.option("--threads", type=click.IntRange(1), help="Compute threads; by default one a usable processor."),
     click.option("--runtime", type=click.Choice(["onnxruntime", "openvino"]), default="onnxruntime", show_default=True),
     click.option(
@@ -259,7 +266,9 @@ def open_pipeline(options: dict[str, Any]) -> tuple[Pipeline, How]:
     least = options.get("min_confidence")
     pipeline.check(least, None)
     opened = pipeline.Pipeline(**{name: options[name] for name in _CHOICES if name in options})
-    return opened, pipeline.How(scale=scale, min_confidence=least)
+    rotate = options.get("rotate") or "auto"
+    turn = None if rotate == "auto" else int(rotate)
+    return opened, pipeline.How(scale=scale, min_confidence=least, rotate=turn)
 
 
 def open_looking(options: dict[str, Any], *, embed: bool, keep: bool) -> tuple[Looking, How]:
@@ -337,7 +346,7 @@ def open_observers(options: dict[str, Any], warn: Callable[[str], object]) -> Ob
 _SIZES = ("max_side", "upsample", "min_face", "max_face")
 _CHOICES = ("profile", "detector", "recognizer", "threads", "memory", "runtime", "precision")
 _SUPERVISION = ("deadline", "quarantine")
-LOOK = (*_SIZES, *_CHOICES, *_SUPERVISION, "min_confidence", "in_process")
+LOOK = (*_SIZES, *_CHOICES, *_SUPERVISION, "min_confidence", "rotate", "in_process")
 """What `open_looking` reads, where the command has it."""
 TIMINGS = ("timings", "timings_size", "timings_files", "history")
 """What `open_observers` reads."""

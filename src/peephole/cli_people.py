@@ -95,6 +95,7 @@ def _enrolled(looking: Looking, how: How, gallery: Gallery, name: str, photos: t
             found = error or next(done)
             if isinstance(found, Enrolment):
                 verdict = "enrolled again" if found.again else "enrolled"
+                verdict += f", turned by {found.turned} degrees" if found.turned else ""
                 verdict += f" but weak: {'; '.join(found.weak)}" if found.weak else ""
             else:
                 refused += 1

@@ -20,6 +20,7 @@ FACE_COLOUR: Colour = (60, 150, 250)
 
 def annotate(frame: Frame, faces: Faces) -> Image.Image:
     """A copy of the frame with each face's box and, above it, its name or confidence."""
+    frame = frame.turned(-frame.turn % 360)  # as the snapshot is, however it was looked at
     image = Image.fromarray(frame.pixels)
     to_pixels = frame.to_native.inverse()  # a frame may have been decoded smaller than the snapshot is
     draw, unit = ImageDraw.Draw(image), _unit(image)

@@ -38,6 +38,8 @@ ROOM = 2.0
 """A photo that is less than this many times as large, sharp or rich in contrast as a face must be is weak."""
 SIDEWAYS = 0.75 * TURNED
 """Degrees to the side from which a photo is weak."""
+LEANS = 30.0
+"""Degrees from which it is said that a photo's face does not stand upright; heads lean by less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,11 @@ class Enrolment:
     again: bool
     weak: tuple[str, ...]
     quality: Quality
+
+    @property
+    def turned(self) -> int:
+        """Degrees by which the face was turned to stand upright, clockwise, -180 to 180; 0 for less than `LEANS`."""
+        return -round(self.quality.roll) if abs(self.quality.roll) >= LEANS else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,6 +371,8 @@ def flaws(quality: Quality) -> list[str]:
 def photo_of(frame: Frame, face: Face, *, sha256: str | None = None) -> Photo:
     """A face as the gallery keeps it: the region around it at the frame's resolution, up to `LARGEST` pixels.
 
+    It is turned by whole quarters so that the face stands upright, for people and for dlib's landmarks.
+
     Args:
         frame: that the face was found on.
         face: in native pixels, with what is known of it; landmarks with their kind.
@@ -377,6 +386,10 @@ def photo_of(frame: Frame, face: Face, *, sha256: str | None = None) -> Photo:
         size = (max(1, round(cut.width * scale)), max(1, round(cut.height * scale)))
         to_crop = to_crop.then(Transform.resize(cut.size, size))
         cut = cut.resize(size, Image.Resampling.LANCZOS)
+    roll = 0.0 if face.quality is None else face.quality.roll
+    if turn := round(-(roll + frame.turn) / 90) % 4 * 90:  # the frame may have been turned already
+        to_crop = to_crop.then(Transform.turn(cut.size, turn))
+        cut = cut.rotate(-turn, expand=True)  # Pillow turns the other way round
     box = to_crop.boxes([face.box])[0].tolist()
     out = io.BytesIO()
     cut.save(out, "PNG", compress_level=1)  # a quarter of the time for 8 % more bytes

@@ -56,15 +56,16 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A decoded snapshot, upright.
+    """A decoded snapshot, upright by its EXIF orientation, and turned further where that is asked for.
 
     Attributes:
         pixels: (height, width, 3) uint8 RGB, contiguous.
         source: where it came from, for messages and logs.
-        native_size: (width, height) of the snapshot; the pixels' own unless it was decoded smaller.
+        native_size: (width, height) of the snapshot; the pixels' own unless it was decoded smaller or turned.
         to_native: its pixels → native pixels.
         rows_decoded: how many of the picture's native rows, as they are stored from its top, were there to decode;
             those below are black. None for all.
+        turn: degrees clockwise by which its pixels are turned against the snapshot: 0, 90, 180 or 270.
     """
 
     pixels: Pixels
@@ -72,6 +73,7 @@ class Frame:
     native_size: Size = (0, 0)
     to_native: Transform = IDENTITY
     rows_decoded: int | None = None
+    turn: int = 0
 
     def __post_init__(self) -> None:
         if self.native_size == (0, 0):
@@ -91,6 +93,19 @@ class Frame:
     def size(self) -> tuple[int, int]:
         """``(width, height)``."""
         return self.width, self.height
+
+    def turned(self, degrees: int) -> Frame:
+        """A copy turned clockwise by 90, 180 or 270 degrees more; by 0 the frame itself."""
+        if degrees == 0:
+            return self
+        pixels = np.ascontiguousarray(np.rot90(self.pixels, -degrees // 90))
+        to_native = Transform.turn(self.size, degrees).inverse().then(self.to_native)
+        return Frame(pixels, self.source, self.native_size, to_native, (self.turn + degrees) % 360)
+
+
+def turned_size(size: Size, degrees: int) -> Size:
+    """(width, height) of a picture once it is turned by a multiple of 90 degrees."""
+    return size[::-1] if degrees % 180 else size
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +138,9 @@ class Snapshot:
         digest.update(b"".join([*parts, self.data[-SAMPLE:]]))
         return digest.hexdigest()
 
-    def decode(self, reduction: int = 1) -> Frame:
+    def decode(self, reduction: int = 1, turn: int = 0) -> Frame:
         """The frame; see `decode`."""
-        return decode(self.data, self.source, max_pixels=self.size[0] * self.size[1], reduction=reduction)
+        return decode(self.data, self.source, max_pixels=self.size[0] * self.size[1], reduction=reduction, turn=turn)
 
 
 def snapshot(data: bytes, source: str = "bytes", *, max_pixels: int = MAX_PIXELS) -> Snapshot:
@@ -195,7 +210,9 @@ def load(path: str | os.PathLike[str]) -> bytes:
         raise FrameUnreadable(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
-def decode(data: bytes, source: str = "bytes", *, max_pixels: int = MAX_PIXELS, reduction: int = 1) -> Frame:
+def decode(
+    data: bytes, source: str = "bytes", *, max_pixels: int = MAX_PIXELS, reduction: int = 1, turn: int = 0
+) -> Frame:
     """Decode a picture's bytes; see `read`.
 
     Args:
@@ -203,6 +220,7 @@ def decode(data: bytes, source: str = "bytes", *, max_pixels: int = MAX_PIXELS, 
         source: where it came from.
         max_pixels: the largest native size that is decoded.
         reduction: 2, 4 or 8 decodes a JPEG at that part of its sides, rounded up; other formats take no notice.
+        turn: degrees clockwise by which the pixels are turned on the way, beside the orientation: it costs nothing.
 
     Raises:
         FrameEmpty, FrameNotAPicture, FrameNotSupported, FrameCorrupt, FrameTooLarge: what was wrong with them.
@@ -218,16 +236,19 @@ def decode(data: bytes, source: str = "bytes", *, max_pixels: int = MAX_PIXELS, 
             image.load()
         stored, rows = made or (image, height)
         orientation = _orientation(image)
-        pixels = _upright(stored, orientation)
+        pixels = _upright(stored, _further(orientation, turn))
+        size = turned_size((pixels.shape[1], pixels.shape[0]), turn)  # as it is before the turn
+        back = Transform.turn(size, turn).inverse()
         rows_decoded = None if rows == height else rows
         if factor == 1:
-            return Frame(pixels, source, rows_decoded=rows_decoded)
+            return Frame(pixels, source, size, back, rows_decoded, turn)
         # A reduced picture's last column and row stand for less than a whole block. Where the orientation turns them
         # to the front, the frame begins with that rest.
         native = (height, width) if orientation >= 5 else (width, height)
-        x, y = (native[0] - factor * pixels.shape[1], native[1] - factor * pixels.shape[0])
+        x, y = native[0] - factor * size[0], native[1] - factor * size[1]
         x, y = (x if orientation in (2, 3, 6, 7) else 0, y if orientation in (3, 4, 7, 8) else 0)
-        return Frame(pixels, source, native, Transform.scale(factor, factor).then(Transform.offset(x, y)), rows_decoded)
+        to_native = back.then(Transform.scale(factor, factor)).then(Transform.offset(x, y))
+        return Frame(pixels, source, native, to_native, rows_decoded, turn)
 
 
 def _check_size(image: Image.Image, max_pixels: int) -> None:
@@ -401,6 +422,14 @@ _STORED: dict[int, Callable[[Pixels], Pixels]] = {
     8: lambda upright: upright[::-1].swapaxes(0, 1),
 }
 """By the EXIF orientation: the pixels of an upright picture, seen as they are stored."""
+_CLOCKWISE = ((1, 6, 3, 8), (2, 7, 4, 5))
+"""The orientations, each turned clockwise by 90 degrees more than the one before it; the second row is mirrored."""
+
+
+def _further(orientation: int, turn: int) -> int:
+    """The orientation of a picture that is to be turned clockwise by so many degrees more."""
+    row = _CLOCKWISE[orientation in _CLOCKWISE[1]]
+    return row[(row.index(orientation) + turn // 90) % 4]
 
 
 def _colours(part: Image.Image) -> NDArray[Any]:

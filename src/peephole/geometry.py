@@ -61,6 +61,17 @@ class Transform:
         return cls(a=a, c=c, e=e, f=f)
 
     @classmethod
+    def turn(cls, size: tuple[int, int], degrees: int) -> Transform:
+        """A picture of (width, height) to the same turned clockwise by 0, 90, 180 or 270 degrees."""
+        width, height = size
+        return {
+            0: cls(),
+            90: cls(a=0.0, b=-1.0, c=float(height), d=1.0, e=0.0),
+            180: cls(a=-1.0, c=float(width), e=-1.0, f=float(height)),
+            270: cls(a=0.0, b=1.0, d=-1.0, e=0.0, f=float(width)),
+        }[degrees]
+
+    @classmethod
     def similarity(cls, source: ArrayLike, target: ArrayLike) -> Transform:
         """The rotation, uniform scale and shift that bring ``source`` points nearest to ``target``, both (n, 2).
 
@@ -117,15 +128,19 @@ class Transform:
         return np.stack([self.a * x + self.b * y + self.c, self.d * x + self.e * y + self.f], axis=-1)
 
     def boxes(self, boxes: ArrayLike) -> Boxes:
-        """Map boxes, (n, 4).
+        """Map boxes, (n, 4). Turned by a quarter, a half or three, a box stays a box, and its left remains the lesser.
 
         Raises:
-            ValueError: the transform rotates, so a box would not stay a box.
+            ValueError: the transform rotates by another angle, so a box would not stay a box.
         """
-        if self.b or self.d:
+        if (self.b or self.d) and (self.a or self.e):
             raise ValueError("a rotated box is not a box: map its corners with points()")
         b = np.asarray(boxes, np.float64).reshape(-1, 4)
-        return b * (self.a, self.e, self.a, self.e) + (self.c, self.f, self.c, self.f)
+        if self.b or self.d:
+            b = b[:, [1, 0, 3, 2]]
+        x, y = self.a + self.b, self.d + self.e  # one of each is 0
+        b = b * (x, y, x, y) + (self.c, self.f, self.c, self.f)
+        return b[:, [0 if x >= 0 else 2, 1 if y >= 0 else 3, 2 if x >= 0 else 0, 3 if y >= 0 else 1]]
 
 
 IDENTITY = Transform()

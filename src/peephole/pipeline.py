@@ -10,21 +10,23 @@ from numbers import Integral, Real
 from typing import Any, Protocol, TypedDict, TypeVar, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from . import embedding, planner
-from .align import Landmarker, cut_chips, matched, squares
+from .align import Landmarker, cut_chips, matched, quarter, squares
 from .detectors import Candidates, Detector, open_detector
 from .errors import BudgetTooSmall, PeopleError, UsageError, memory_errors
 from .faces import Face, Faces
-from .frame import Frame, Snapshot, Source, open_source
-from .geometry import Points, suppress
+from .frame import Frame, Snapshot, Source, open_source, turned_size
+from .geometry import Points, Transform, suppress
 from .match import People, Rule, Similarity, match
 from .memory import Budget, current_rss, find_budget, parse_size, peak_rss, reset_peak, return_what_is_freed
 from .models.session import Runtime
-from .planner import Plan, Size
+from .planner import Plan, Size, Tiling
 from .quality import assess, eyes, reason
 from .recognizers import Recognizer, open_recognizer
 from .timings import Environment, StageClock, here
+from .upright import FAINT, Looks, Mounting, check_rotate, joined, sideways
 
 M = TypeVar("M")
 
@@ -83,6 +85,7 @@ class Analysis:
         fingerprint: of the picture; see `frame.Snapshot.fingerprint`.
         cpu_ms: milliseconds of processor time by stage.
         rows_decoded: see `frame.Frame.rows_decoded`.
+        turn: degrees clockwise by which the frame was turned before it was looked at.
     """
 
     source: str
@@ -99,6 +102,7 @@ class Analysis:
     fingerprint: str = ""
     cpu_ms: dict[str, float] = field(default_factory=dict)
     rows_decoded: int | None = None
+    turn: int = 0
 
     def __len__(self) -> int:
         return len(self.faces)
@@ -113,6 +117,7 @@ class Analysis:
             "width": self.width,
             "height": self.height,
             **({} if self.rows_decoded is None else {"rows_decoded": self.rows_decoded}),
+            **({"turn": self.turn} if self.turn else {}),
             "faces": [face.to_dict() for face in self.faces],
             "plan": self.plan.to_dict(),
             "memory": self.memory.to_dict(),
@@ -145,6 +150,7 @@ class How(TypedDict, total=False):
 
     scale: Scale
     min_confidence: float | None
+    rotate: int | None
 
 
 class Asked(How, total=False):
@@ -256,6 +262,7 @@ class Pipeline:
         self._requested = None if memory is None else parse_size(memory)
         self.floor = 0
         """Bytes that the process has with its models loaded, before it looks at a frame; grows with each model."""
+        self._mounting = Mounting()
         self._kept = 0.0
         """Bytes of the networks' buffers that are there beside the next frame; see `planner.plan`."""
         return_what_is_freed()
@@ -334,6 +341,7 @@ class Pipeline:
         *,
         scale: Scale = Scale(),
         min_confidence: float | None = None,
+        rotate: int | None = None,
         embed: bool = False,
         twins: bool = False,
         people: People | None = None,
@@ -349,6 +357,9 @@ class Pipeline:
             scale: how large it is looked at.
             min_confidence: boxes at or below it are left out, in the detector's own unit; by default what its profile
                 says.
+            rotate: degrees clockwise by which to turn the frame so that people stand upright: 0, 90, 180 or 270. None:
+                found out from the faces, also from those that are too faint where they stand on their sides; see
+                `upright`. A face that stands otherwise all the same is turned or unclear in either case.
             embed: also find landmarks and embeddings.
             twins: also embed the faces without their colour, for whoever keeps them; implies ``embed``.
             people: also say who it is; implies ``embed``.
@@ -365,6 +376,7 @@ class Pipeline:
             ModelError: a model cannot be used.
         """
         check(min_confidence, threshold)
+        check_rotate(rotate)
         clock = clock or StageClock()
         embed = embed or twins or people is not None
         if embed:  # the recognizer first: while it loads it takes more than afterwards
@@ -381,31 +393,44 @@ class Pipeline:
         with clock.stage("decode"):
             opened = open_source(source)
             fingerprint = opened.fingerprint() if isinstance(opened, Snapshot) else ""
+        learns = rotate is None and detector.landmarks == "arcface"
+        size = opened.size if isinstance(opened, Snapshot) else opened.native_size
+        turn = self._mounting.turn(size) if learns else rotate or 0
         with clock.stage("plan"):
             if isinstance(opened, Snapshot):
                 planned = self.plan(
-                    opened.size,
+                    turned_size(size, turn),
                     scale,
                     reducible=opened.reducible,
                     encoded=len(opened.data),
                     decoder=opened.decoder_bytes,
                 )
             else:
-                planned = self.plan(opened.native_size, scale)
+                # The pixels that it came with are there beside those that are turned.
+                planned = self.plan(turned_size(size, turn), scale, encoded=opened.pixels.nbytes if turn else 0)
         with clock.stage("decode"):
-            frame = opened.decode(planned.reduction) if isinstance(opened, Snapshot) else opened
-        if frame.native_size != planned.frame:  # turned by an orientation that stood behind the pixels
-            planned = self.plan(frame.native_size, scale)
+            frame = opened.decode(planned.reduction, turn) if isinstance(opened, Snapshot) else opened.turned(turn)
+        if (upright := turned_size(frame.native_size, turn)) != planned.frame:
+            planned = self.plan(upright, scale)  # turned by an orientation that stood behind the pixels
         if keep:
             keep(frame)
         self._kept = max(self._kept, planner.buffers(detector.profile, planned, planned.tiling))
         with clock.stage("detect"):
             least = detector.profile.default_confidence if min_confidence is None else min_confidence
-            candidates = list(detector.scan(frame.pixels, planned, least, clock))
+            faintest = min(least, FAINT) if learns else least
+            candidates = list(detector.scan(frame.pixels, planned, faintest, clock))
         with clock.stage("map"):  # the one place where coordinates become native
-            faces = _native(candidates)
+            # The plan's levels are of the frame as it is turned.
+            faces = _native(candidates, Transform.turn(frame.native_size, turn).inverse())
         with clock.stage("detect"), clock.stage("suppress"):
             faces = _suppressed(faces, detector)
+        oriented = np.ones(len(faces), bool)
+        if faces.landmarks is not None:
+            with clock.stage("detect"), clock.stage("upright"):
+                faces, oriented = Looks(frame, detector).upright(faces, least)
+                if learns:
+                    faces, oriented = self._sideways(frame, faces, oriented, least, planned.tiling)
+                    self._mounting.note(size, [quarter(each) for each in cast("Points", faces.landmarks)[oriented]])
 
         if embed:
             with clock.stage("align"):
@@ -416,7 +441,7 @@ class Pipeline:
                 points, template = matched(faces, kind, recognizer.landmarks, recognizer.template)
                 chips = cut_chips(frame, points, template, recognizer.side)
                 on_chip = eyes(recognizer.template, recognizer.landmarks)
-                qualities = assess(chips, on_chip, cast("Points", faces.landmarks), kind, faces.boxes)
+                qualities = assess(chips, on_chip, cast("Points", faces.landmarks), kind, faces.boxes, oriented)
             with clock.stage("embed"):
                 shown = [(each.grain, each.size) for each in qualities]
                 grains, sizes = np.array(shown).reshape(-1, 2).T
@@ -445,7 +470,23 @@ class Pipeline:
             fingerprint=fingerprint,
             cpu_ms=clock.rounded_processor(),
             rows_decoded=frame.rows_decoded,
+            turn=turn,
         )
+
+    def _sideways(
+        self, frame: Frame, faces: Faces, oriented: NDArray[np.bool_], least: float, tiling: Tiling
+    ) -> tuple[Faces, NDArray[np.bool_]]:
+        """What was found, and what a look at the frame on its side adds to it, where it may; see `upright`."""
+        again = sideways(frame, faces, oriented)
+        if again is None:
+            return faces, oriented
+        profile = self.detector.profile
+        planned = planner.plan(again.size, profile, tiling=tiling)  # in no more memory than the frame itself took
+        least = max(least, profile.default_confidence)
+        found = _native(list(self.detector.scan(again.pixels, planned, min(least, FAINT))), again.to_native)
+        more, known = Looks(again, self.detector).upright(_suppressed(found, self.detector), least)
+        more = Faces(more.boxes[known], more.confidence[known], cast("Points", more.landmarks)[known])
+        return joined(faces, oriented, more, self.detector)
 
 
 def _given(model: M) -> M:
@@ -453,12 +494,17 @@ def _given(model: M) -> M:
     return model
 
 
-def _native(candidates: list[Candidates]) -> Faces:
-    """What was found on all levels, in native pixels; landmarks where the detector finds them."""
+def _native(candidates: list[Candidates], back: Transform) -> Faces:
+    """What was found on all levels, in native pixels; landmarks where the detector finds them.
+
+    Args:
+        candidates: of each level.
+        back: from what was planned for to native pixels.
+    """
     boxes = np.concatenate([level.to_native.boxes(boxes) for level, boxes, _, _ in candidates])
     confidence = np.concatenate([each.confidence for each in candidates])
     points = [each.level.to_native.points(each.landmarks) for each in candidates if each.landmarks is not None]
-    return Faces(boxes, confidence, np.concatenate(points) if points else None)
+    return Faces(back.boxes(boxes), confidence, back.points(np.concatenate(points)) if points else None)
 
 
 def _suppressed(faces: Faces, detector: Detector) -> Faces:

@@ -50,12 +50,13 @@ class Quality:
             blurred or an enlarged one. See `sharpness`.
         yaw: how far the face is turned to the side, in degrees; positive: to the right of the picture.
         pitch: how far up it looks, in degrees; a rough guess, since noses differ.
-        roll: how far it leans, in degrees; positive: clockwise.
+        roll: how far it leans, in degrees, -180 to 180; positive: clockwise. 180: upside down.
         brightness: mean of the luminance, 0 to 1.
         contrast: standard deviation of the luminance, 0 to 1.
         colour: mean difference between the strongest and the weakest channel, 0 to 1; near 0 on grey and infrared
             pictures.
         grain: standard deviation of the noise at the scale of the face, 0 to 1; see `grain`.
+        oriented: whether it is known which way up the face stands; see `peephole.upright`.
     """
 
     size: float
@@ -67,6 +68,7 @@ class Quality:
     contrast: float
     colour: float
     grain: float = 0.0
+    oriented: bool = True
 
     @property
     def grey(self) -> bool:
@@ -76,6 +78,8 @@ class Quality:
 
 def reason(quality: Quality) -> str | None:
     """Why a face is unclear, in words, or None for one that is clear enough to be told."""
+    if not quality.oriented:
+        return "not upright: no turn of it is clearly the right one"
     if quality.size < SMALLEST:
         return f"too small: {quality.size:.0f} px, at least {SMALLEST:.0f} are needed"
     if quality.contrast < FLAT:
@@ -88,7 +92,12 @@ def reason(quality: Quality) -> str | None:
 
 
 def assess(
-    chips: NDArray[np.uint8], eyes_on_chip: Points, landmarks: NDArray[np.float64], kind: Kind, boxes: Boxes
+    chips: NDArray[np.uint8],
+    eyes_on_chip: Points,
+    landmarks: NDArray[np.float64],
+    kind: Kind,
+    boxes: Boxes,
+    oriented: NDArray[np.bool_],
 ) -> tuple[Quality, ...]:
     """The quality of each face.
 
@@ -98,9 +107,12 @@ def assess(
         landmarks: (n, 5, 2) native pixels.
         kind: which landmarks they are.
         boxes: (n, 4) native pixels.
+        oriented: (n,) whether it is known which way up each stands.
     """
     found = []
-    for chip, points, (left, top, right, bottom) in zip(chips, landmarks, boxes.tolist(), strict=True):
+    for chip, points, (left, top, right, bottom), up in zip(
+        chips, landmarks, boxes.tolist(), oriented.tolist(), strict=True
+    ):
         face = _window(chip, eyes_on_chip)
         grey = luminance(face)
         yaw, pitch, roll = pose(points, kind)
@@ -115,6 +127,7 @@ def assess(
                 contrast=float(grey.std()),
                 colour=float((face.max(-1) - face.min(-1)).mean()) / 255.0,
                 grain=grain(chip),
+                oriented=up,
             )
         )
     return tuple(found)

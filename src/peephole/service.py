@@ -115,6 +115,7 @@ class Service:
         sinks: Sequence[Sink] = (),
         scale: Scale = Scale(),  # noqa: B008 - immutable
         min_confidence: float | None = None,
+        rotate: int | None = None,
         gap: float = GAP,
         most_frames: int = MOST_FRAMES,
         most_bytes: int = MOST_BYTES,
@@ -131,7 +132,7 @@ class Service:
             looking: looks at the frames, in the thread that calls `run`.
             gallery: whom the faces are compared with, read again whenever it has changed.
             sources, sinks: where frames come from and results go.
-            scale, min_confidence: see `Pipeline.analyse`.
+            scale, min_confidence, rotate: see `Pipeline.analyse`.
             gap: seconds without a face after which a visit is over.
             most_frames, most_bytes, full: the queue's bounds and what happens beyond them; see `Spool`.
             keep_unknown: faces that nobody knows are kept in the gallery; see `remember.remember`.
@@ -141,7 +142,7 @@ class Service:
         """
         self._path, self._looking, self._gallery = path, looking, gallery
         self._sources, self._sinks = tuple(sources), tuple(sinks)
-        self._scale, self._min_confidence, self._gap = scale, min_confidence, gap
+        self._scale, self._min_confidence, self._rotate, self._gap = scale, min_confidence, rotate, gap
         self._bounds: dict[str, Any] = {"most_frames": most_frames, "most_bytes": most_bytes, "full": full}
         self._keep_unknown, self._crops, self._clock = keep_unknown, crops, clock
         self._observers = observers or Observers()
@@ -272,6 +273,7 @@ class Service:
             name=arrival.name,
             scale=self._scale,
             min_confidence=self._min_confidence,
+            rotate=self._rotate,
             people=people,
             rule=rule,
             clock=clock,

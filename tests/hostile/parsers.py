@@ -69,7 +69,7 @@ def _message(data: bytes) -> None:
 MESSAGES = (
     Start(__version__, None, "resnet", "classic", None, "256MiB", "onnxruntime", "float32", True),
     Ready("1", {"a": "b"}, Identity("sface", "c", "cosine", 128, 0.3, SFACE_RULE), 5, "asked", 6, Confinement()),
-    Look(Picture("file", "a.jpg"), Scale(min_face=40.5), None, True, True, 2**28),
+    Look(Picture("file", "a.jpg"), Scale(min_face=40.5), None, 90, True, True, 2**28),
     Draw(Picture("encoded", "-"), 2, Faces(np.ones((1, 4)), np.ones(1), np.ones((1, 5, 2))), "out.jpg"),
     Drawn("no space left"),
     Cut(Picture("pixels", "a", (4, 5)), 1, Faces()),

@@ -96,6 +96,17 @@ def test_bytes_and_pixels_come_through_too(real, eileen_file, eileen):
     assert real.analyse(eileen_file.read_bytes(), name="-").source == "-"
 
 
+def test_a_turned_frame_is_turned_by_the_worker(real, grace, tmp_path):
+    here, down = Pipeline("mmod", "resnet", threads=1), np.ascontiguousarray(grace.pixels[::-1, ::-1])
+    there = real.analyse(down, embed=True, rotate=180)
+    same(there, here.analyse(down, embed=True, rotate=180))
+    assert (there.turn, len(there)) == (180, 1)
+    assert real.draw(down, there, tmp_path / "drawn.jpg") is None
+    assert np.abs(read(tmp_path / "drawn.jpg").pixels.astype(int) - down).mean() < 10  # as it was given
+    with pytest.raises(UsageError, match="rotate"):
+        real.analyse(down, rotate=45)
+
+
 def test_the_recognizer_is_known_without_being_loaded(real):
     there, here = real.recognizer, Pipeline("mmod", "resnet").recognizer
     for name in ("name", "model_id", "similarity", "dimensions", "threshold", "rule"):

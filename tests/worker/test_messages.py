@@ -45,7 +45,7 @@ from peephole.worker.messages import (
 )
 
 START = Start(__version__, None, "resnet", "classic", None, "256MiB", "onnxruntime", "float32", True)
-LOOK = Look(Picture("file", "a/b\udcff.jpg"), Scale(min_face=40.5), None, True, True, 2**28)
+LOOK = Look(Picture("file", "a/b\udcff.jpg"), Scale(min_face=40.5), None, None, True, True, 2**28)
 IDENTITY = Identity("sface", "c" * 64, "cosine", 128, 0.3, SFACE_RULE)
 FACES = Faces(np.array([[1.0, 2, 3, 4]]), np.array([0.5]), np.arange(10.0).reshape(1, 5, 2))
 CUTTING = Cutting(b"\x89PNG", None, "none", (1.0, 2.0, 3.0, 4.0), "a.jpg", "d" * 64, Quality(*[0.5] * 8))
@@ -62,7 +62,7 @@ EXAMPLES = (
     ),
     Ready("1", {}, None, 5, "asked for", 6, Confinement(data_bytes=7)),
     LOOK,
-    Look(Picture("pixels", "array", (4, 5)), Scale(), float("-inf"), False, False, None),
+    Look(Picture("pixels", "array", (4, 5)), Scale(), float("-inf"), 270, False, False, None),
     Draw(Picture("encoded", "-"), 2, Faces(), "out.jpg"),
     Drawn("no space left"),
     Cut(Picture("file", "a.jpg"), 1, Faces()),

@@ -190,6 +190,7 @@ def _look(pipeline: Pipeline, request: Look, descriptors: list[int], clock: Stag
         opened,
         scale=request.scale,
         min_confidence=request.min_confidence,
+        rotate=request.rotate,
         embed=request.embed,
         twins=request.twins,
         clock=clock,

@@ -33,6 +33,7 @@ from ..frame import Frame, Pixels, Source, open_source
 from ..geometry import IDENTITY
 from ..pipeline import DEFAULT_PROFILE, Analysis, Asked, Retry, Scale, check, check_people, decide
 from ..timings import StageClock
+from ..upright import check_rotate
 from .channel import anonymous_file
 from .messages import (
     Answer,
@@ -288,6 +289,7 @@ class WorkerHost:
         """
         people, least, threshold = asked.get("people"), asked.get("min_confidence"), asked.get("threshold")
         check(least, threshold)
+        check_rotate(rotate := asked.get("rotate"))
         clock = clock or StageClock()
         twins = asked.get("twins", False)
         embed = asked.get("embed", False) or twins or people is not None
@@ -295,7 +297,7 @@ class WorkerHost:
         if people is not None and recognizer is not None:
             check_people(people, recognizer)
         with self._lock, _picture(source, name) as (picture, descriptor):
-            request = Look(picture, asked.get("scale", Scale()), least, embed, twins, None)
+            request = Look(picture, asked.get("scale", Scale()), least, rotate, embed, twins, None)
             analysis = self._looked_at(request, descriptor, clock)
         clock.update(analysis.timings_ms, analysis.cpu_ms)
         faces = analysis.faces

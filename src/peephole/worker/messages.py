@@ -119,13 +119,14 @@ class Look:
 
     Attributes:
         picture: the frame.
-        scale, min_confidence, embed, twins: as for the pipeline.
+        scale, min_confidence, rotate, embed, twins: as for the pipeline.
         learned: bytes that the worker may take at the most, after it was killed for memory; None before.
     """
 
     picture: Picture
     scale: Scale
     min_confidence: float | None
+    rotate: int | None
     embed: bool
     twins: bool
     learned: int | None
