@@ -72,7 +72,7 @@ def _cut(frame: Frame, box: Boxes) -> Frame:
     x, y = (max(0, 2 * low - high) for low, high in ((left, right), (top, bottom)))
     pixels = frame.pixels[y : max(2 * bottom - top, y + 1), x : max(2 * right - left, x + 1)]
     to_native = Transform.offset(x, y).then(frame.to_native)
-    return Frame(np.ascontiguousarray(pixels), frame.source, frame.native_size, to_native, frame.turn)
+    return Frame(np.ascontiguousarray(pixels), frame.source, frame.native_size, to_native, turn=frame.turn)
 
 
 def lean(landmarks: Points) -> float:

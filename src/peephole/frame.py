@@ -10,7 +10,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +72,8 @@ class Frame:
     source: str = "array"
     native_size: Size = (0, 0)
     to_native: Transform = IDENTITY
-    rows_decoded: int | None = None
-    turn: int = 0
+    rows_decoded: int | None = field(default=None, kw_only=True)
+    turn: int = field(default=0, kw_only=True)
 
     def __post_init__(self) -> None:
         if self.native_size == (0, 0):
@@ -100,7 +100,14 @@ class Frame:
             return self
         pixels = np.ascontiguousarray(np.rot90(self.pixels, -degrees // 90))
         to_native = Transform.turn(self.size, degrees).inverse().then(self.to_native)
-        return Frame(pixels, self.source, self.native_size, to_native, (self.turn + degrees) % 360)
+        return Frame(
+            pixels,
+            self.source,
+            self.native_size,
+            to_native,
+            rows_decoded=self.rows_decoded,
+            turn=(self.turn + degrees) % 360,
+        )
 
 
 def turned_size(size: Size, degrees: int) -> Size:
@@ -241,14 +248,14 @@ def decode(
         back = Transform.turn(size, turn).inverse()
         rows_decoded = None if rows == height else rows
         if factor == 1:
-            return Frame(pixels, source, size, back, rows_decoded, turn)
+            return Frame(pixels, source, size, back, rows_decoded=rows_decoded, turn=turn)
         # A reduced picture's last column and row stand for less than a whole block. Where the orientation turns them
         # to the front, the frame begins with that rest.
         native = (height, width) if orientation >= 5 else (width, height)
         x, y = native[0] - factor * size[0], native[1] - factor * size[1]
         x, y = (x if orientation in (2, 3, 6, 7) else 0, y if orientation in (3, 4, 7, 8) else 0)
         to_native = back.then(Transform.scale(factor, factor)).then(Transform.offset(x, y))
-        return Frame(pixels, source, native, to_native, rows_decoded, turn)
+        return Frame(pixels, source, native, to_native, rows_decoded=rows_decoded, turn=turn)
 
 
 def _check_size(image: Image.Image, max_pixels: int) -> None:

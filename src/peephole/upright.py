@@ -258,7 +258,7 @@ def sideways(frame: Frame, faces: Faces, known: NDArray[np.bool_]) -> Frame | No
     scale = min(1.0, AGAIN / max(frame.size))
     size = max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
     to_native = Transform.resize(size, frame.size).then(frame.to_native)
-    return Frame(resample(frame.pixels, size), frame.source, frame.native_size, to_native, frame.turn).turned(90)
+    return Frame(resample(frame.pixels, size), frame.source, frame.native_size, to_native, turn=frame.turn).turned(90)
 
 
 def joined(one: Faces, known: NDArray[np.bool_], other: Faces, detector: Detector) -> tuple[Faces, NDArray[np.bool_]]:
