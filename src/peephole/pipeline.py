@@ -427,10 +427,13 @@ class Pipeline:
         oriented = np.ones(len(faces), bool)
         if faces.landmarks is not None:
             with clock.stage("detect"), clock.stage("upright"):
-                faces, oriented = Looks(frame, detector).upright(faces, least)
+                looks = Looks(frame, detector)
+                faces, oriented = looks.upright(faces, least)
                 if learns:
                     faces, oriented = self._sideways(frame, faces, oriented, least, planned.tiling)
                     self._mounting.note(size, [quarter(each) for each in cast("Points", faces.landmarks)[oriented]])
+                if embed:
+                    faces = looks.closer(faces)
 
         if embed:
             with clock.stage("align"):
