@@ -135,3 +135,55 @@ def test_the_base_is_what_was_shrunk_enlarged(size, options):
     small = pyramid.resample(pixels, p.shrunk)
     assert small.shape == (p.shrunk[1], p.shrunk[0], 3)
     assert np.array_equal(pyramid.base(pixels, p), pyramid.resample(small, p.base))
+
+
+# Halves, and their smoothing
+
+
+@pytest.mark.parametrize("size", [(64, 64), (401, 300), (7, 513), (2, 2)])
+def test_a_half_is_the_mean_of_two_by_two_pixels(size):
+    pixels = noise(size)
+    half = pyramid.halved(pixels, size)
+    whole = pixels[: size[1] // 2 * 2, : size[0] // 2 * 2].astype(float)
+    means = whole.reshape(size[1] // 2, 2, size[0] // 2, 2, 3).mean((1, 3))
+    assert np.array_equal(half, np.floor(means + 0.5))
+
+
+@pytest.mark.parametrize("size", [(333, 290), (900, 700)])
+def test_a_half_of_another_size_is_that_of_what_resampling_makes(size):
+    pixels = waves((500, 420))
+    assert np.array_equal(pyramid.halved(pixels, size), pyramid.halved(pyramid.resample(pixels, size), size))
+
+
+@pytest.mark.parametrize("passes", [0, 1, 2, 3, 4])
+@pytest.mark.parametrize("size", [(40, 300), (129, 65), (5, 64), (1, 1), (3, 2)])
+def test_smoothing_is_so_many_passes_of_a_binomial_filter_two_at_a_time(size, passes):
+    picture = noise(size)
+    expected = picture.astype(float)
+    for together in [2] * (passes // 2) + [1] * (passes % 2):
+        wide = np.pad(expected, [(together, together), (together, together), (0, 0)], "edge")
+        for _ in range(together):
+            wide = (wide[:-2] + 2 * wide[1:-1] + wide[2:]) / 4
+            wide = (wide[:, :-2] + 2 * wide[:, 1:-1] + wide[:, 2:]) / 4
+        expected = np.floor(wide + 0.5)
+    pyramid.smooth(picture, passes)
+    assert np.array_equal(picture, expected)
+
+
+def test_smoothing_a_part_of_a_picture_leaves_the_rest():
+    picture = noise((100, 200))
+    before = picture.copy()
+    part = picture[:150, :70]
+    alone = part.copy()
+    pyramid.smooth(part, 2)
+    pyramid.smooth(alone, 2)
+    assert np.array_equal(part, alone)
+    assert np.array_equal(picture[150:], before[150:])
+    assert np.array_equal(picture[:, 70:], before[:, 70:])
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_smoothing_keeps_black_and_white(value):
+    picture = np.full((80, 70, 3), value, np.uint8)
+    pyramid.smooth(picture, 4)
+    assert (picture == value).all()

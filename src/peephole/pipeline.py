@@ -10,14 +10,15 @@ from numbers import Integral, Real
 from typing import Any, Protocol, TypedDict, TypeVar, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
-from . import planner
+from . import grain, planner
 from .align import Landmarker, cut_chips, matched, squares
 from .detectors import Candidates, Detector, open_detector
 from .errors import BudgetTooSmall, PeopleError, UsageError, memory_errors
 from .faces import Face, Faces
 from .frame import Frame, Snapshot, Source, open_source
-from .geometry import Points, suppress
+from .geometry import Points, suppress, voters
 from .match import People, Rule, Similarity, match
 from .memory import Budget, current_rss, find_budget, parse_size, peak_rss, reset_peak, return_what_is_freed
 from .models.session import Runtime
@@ -390,16 +391,18 @@ class Pipeline:
             frame = opened.decode(planned.reduction) if isinstance(opened, Snapshot) else opened
         if frame.native_size != planned.frame:  # turned by an orientation that stood behind the pixels
             planned = self.plan(frame.native_size, scale)
+        with clock.stage("plan"):
+            planned = planner.suited(planned, detector.profile, grain.estimate(frame.pixels))
         if keep:
             keep(frame)
         self._kept = max(self._kept, planner.buffers(detector.profile, planned, planned.tiling))
         with clock.stage("detect"):
             least = detector.profile.default_confidence if min_confidence is None else min_confidence
-            candidates = list(detector.scan(frame.pixels, planned, least, clock))
+            candidates = list(detector.scan(frame.pixels, planned, least * (detector.voter or 1.0), clock))
         with clock.stage("map"):  # the one place where coordinates become native
-            faces = _native(candidates)
+            faces, exactness = _native(candidates)
         with clock.stage("detect"), clock.stage("suppress"):
-            faces = _suppressed(faces, detector)
+            faces = _suppressed(faces, exactness, detector, least)
 
         if embed:
             with clock.stage("align"):
@@ -441,19 +444,35 @@ def _given(model: M) -> M:
     return model
 
 
-def _native(candidates: list[Candidates]) -> Faces:
-    """What was found on all levels, in native pixels; landmarks where the detector finds them."""
+def _native(candidates: list[Candidates]) -> tuple[Faces, NDArray[np.float64]]:
+    """What was found on all levels, in native pixels; landmarks where the detector finds them.
+
+    And how exact each place is: levels are off by about as many of their own pixels, so one over a pixel's area.
+    """
     boxes = np.concatenate([level.to_native.boxes(boxes) for level, boxes, _, _ in candidates])
     confidence = np.concatenate([each.confidence for each in candidates])
     points = [each.level.to_native.points(each.landmarks) for each in candidates if each.landmarks is not None]
-    return Faces(boxes, confidence, np.concatenate(points) if points else None)
+    exactness = [np.full(len(boxes), 1 / (level.to_native.a * level.to_native.e)) for level, boxes, _, _ in candidates]
+    return Faces(boxes, confidence, np.concatenate(points) if points else None), np.concatenate(exactness)
 
 
-def _suppressed(faces: Faces, detector: Detector) -> Faces:
-    """One box a face, the most confident first; boxes, confidence and landmarks are all that there is yet."""
+def _suppressed(faces: Faces, exactness: NDArray[np.float64], detector: Detector, least: float) -> Faces:
+    """One box a face, the most confident first; boxes, confidence and landmarks are all that there is yet.
+
+    Confidence is the strongest box's and exceeds ``least``. Where a face's boxes vote, on whatever level they were
+    found, box and landmarks are their means, weighted by confidence and exactness.
+    """
     kept = suppress(faces.boxes, faces.confidence, detector.nms_overlap, detector.nms_covered)
-    landmarks = None if faces.landmarks is None else faces.landmarks[kept]
-    return Faces(faces.boxes[kept], faces.confidence[kept], landmarks)
+    kept = kept[faces.confidence[kept] > least]
+    boxes, landmarks = faces.boxes[kept], None if faces.landmarks is None else faces.landmarks[kept]
+    if detector.voter is not None:
+        for row, index in enumerate(kept):
+            near = voters(faces.boxes, faces.confidence, index, detector.voter)
+            weights = faces.confidence[near] * exactness[near]
+            boxes[row] = np.average(faces.boxes[near], 0, weights)
+            if landmarks is not None and faces.landmarks is not None:
+                landmarks[row] = np.average(faces.landmarks[near], 0, weights)
+    return Faces(boxes, faces.confidence[kept], landmarks)
 
 
 def decide(faces: Faces, people: People, rule: Rule, threshold: float | None = None) -> Faces:

@@ -193,6 +193,40 @@ def base(pixels: Pixels, plan: Plan) -> Pixels:
     return resample(resample(pixels, plan.shrunk), plan.base)
 
 
+def halved(pixels: Pixels, size: Size) -> Pixels:
+    """Half of what `resample` makes of a picture: rounded means of 2x2 pixels, without an odd last row or column."""
+    width, height = size[0] // 2, size[1] // 2
+    half = np.empty((height, width, 3), np.uint8)
+    for top in range(0, 2 * height, BAND):
+        bottom = min(top + BAND, 2 * height)
+        rows = pixels[top:bottom] if pixels.shape[1::-1] == size else resample_rows(pixels, size, top, bottom)
+        half[top // 2 : bottom // 2] = np.asarray(Image.fromarray(rows[:, : 2 * width]).reduce(2))
+    return half
+
+
+def smooth(picture: Pixels, passes: int) -> None:
+    """Smooth a picture, (height, width, 3), in its place: so many times by (1, 2, 1) / 4 along each axis.
+
+    Two passes are summed at once in 16 bits, and rounded; beyond an edge lies its last pixel.
+    """
+    height, width = picture.shape[:2]
+    for done in range(0, passes, 2):
+        taps = min(passes - done, 2)
+        above = picture[:1].repeat(taps, 0)
+        for top in range(0, height, BAND):
+            bottom = min(top + BAND, height)
+            below = picture[np.minimum(np.arange(bottom, bottom + taps), height - 1)]
+            rows = np.concatenate([above, picture[top:bottom], below])
+            above = rows[-2 * taps : -taps].copy()
+            sums = np.pad(rows, ((0, 0), (taps, taps), (0, 0)), "edge").reshape(len(rows), -1).astype(np.uint16)
+            for _ in range(2 * taps):
+                sums = sums[:, 3:] + sums[:, :-3]
+            for _ in range(2 * taps):
+                sums = sums[1:] + sums[:-1]
+            sums += 1 << (4 * taps - 1)
+            picture[top:bottom] = (sums >> 4 * taps).reshape(-1, width, 3)
+
+
 def resample(pixels: Pixels, size: Size) -> Pixels:
     """Resize to (width, height), keeping the outer edges; smaller with antialiasing, larger bilinear."""
     if (pixels.shape[1], pixels.shape[0]) == size:

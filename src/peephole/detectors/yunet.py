@@ -4,9 +4,10 @@ It answers as OpenCV's ``FaceDetectorYN`` does on the same file (``face_detect.c
 to whole blocks of 32 pixels at the right and at the bottom, a confidence is the geometric mean of two probabilities,
 and boxes that overlap by more than 0.3 of their union are one face.
 
-Two things are added. The boxes of a face vote on its place. And as one scale shows faces of 20 to 400 pixels, a large
-frame is looked at once more at a quarter of the size, and so on; what such a coarser level says about faces that the
-finer one finds as well does not count.
+Two things are added. The boxes of a face vote on its place. And a frame is looked at on several levels, each of which
+may report any face of 20 of its own pixels or more: at full size, and, as one scale shows faces up to 400 pixels, at a
+quarter of the size, and so on; where the frame has grain, which hides faces on the finer levels, also at half the size,
+at an eighth, and so on, smoothed as far as the grain that is left asks for.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from numpy.typing import NDArray
 
 from ..buffers import Buffers
 from ..frame import Pixels
-from ..geometry import Boxes, Points, areas, overlaps, suppress
+from ..geometry import Boxes, Points, areas
 from ..models import store
 from ..models.session import ONNXRUNTIME, Runtime
 from ..planner import BAND, Plan, Profile, Size, Streaming, Tiling
-from ..pyramid import resample, resample_rows
+from ..pyramid import halved, resample, resample_rows, smooth
 from ..timings import StageClock
 from . import Candidates, LandmarkKind
 from .mmod import Span, spans
@@ -44,25 +45,26 @@ KEPT = ("features", "maxima")
 LANDMARKS = 5
 TAIL_COLUMNS = 4
 """How much wider than a strip's the neck's tiles may be: its features take a quarter of the memory."""
-COARSER = 1 / 4
-"""The first convolutions make the next level's picture in passing, and four pixels are easily made one."""
+REGULAR = 2
+"""The first convolutions make the picture of the level after the next, at a quarter of the size, in passing."""
+SMALLEST = 20.0
 LARGEST = 400.0
-"""Side of a square as large as the largest face found reliably at one scale; measured on portraits enlarged step by
-step."""
-VOTED_OVERLAP = 0.5
-VOTER = 0.7
-"""A box has a say in where a face is that overlaps the face's strongest by more than this, and has so much of its
-confidence."""
+"""Sides of squares as large as the smallest and the largest face found reliably at one scale; measured on portraits
+enlarged step by step."""
+BEARABLE = 0.015
+"""At a grain of 0.01 the full size alone finds all faces that any level finds, at 0.02 it loses one in fourteen."""
+SMOOTHED_BY = 0.01
+"""Of the fewest and the most passes that leave nothing to be gained, on frames of three grains, about the middle."""
 LOG_SIDES = 16.0
 """Logarithm of a box's sides, in cells, that is not exceeded: noise must not overflow."""
 
 PROFILE = Profile(
     name="yunet",
-    smallest_face=20.0,
+    smallest_face=SMALLEST,
     stride=STRIDE,
     receptive_field=(2 * NECK_HALO + 1) * BLOCK + 2 * STEM_HALO * HALF,
-    ratio=COARSER,
-    smallest_level=160,
+    ratio=1 / 2,
+    smallest_level=80,
     canvas=None,
     bytes_per_pixel=0.0,
     # Multiply-adds for each pixel of the input, twice: of what is computed at 1/2, 1/4, 1/8, 1/16 and 1/32.
@@ -88,6 +90,10 @@ PROFILE = Profile(
     ),
     largest_face=LARGEST,
     default_confidence=0.8,
+    regular=REGULAR,
+    bearable=BEARABLE,
+    smoothed_by=SMOOTHED_BY,
+    small=640 * 480,
 )
 
 
@@ -100,6 +106,7 @@ class Yunet:
     profile = PROFILE
     nms_overlap = 0.3
     nms_covered = 0.8
+    voter = 0.7
     landmarks: LandmarkKind = "arcface"
 
     def __init__(self, path: str | Path | None = None, runtime: Runtime = ONNXRUNTIME) -> None:
@@ -124,19 +131,27 @@ class Yunet:
     ) -> Iterator[Candidates]:
         """See `Detector.scan`; every level has landmarks, and confidence is from 0 to 1.
 
-        The stem is the "head", neck and head are the "tail", and to "suppress" is to vote.
+        The stem is the "head", neck and head are the "tail".
         """
-        clock = clock or StageClock()
+        clock, buffers = clock or StageClock(), Buffers()
         with clock.stage("resize"):
-            source, buffers = _Source(resample(pixels, plan.shrunk), plan.base), Buffers()
-        for index, level in enumerate(plan.levels):
-            if index:
-                source = _Source(source.quarter[: level.size[1], : level.size[0]], level.size)
-            said = [each.above(min_confidence * VOTER) for each in self._look(source, plan.tiling, buffers, clock)]
-            with clock.stage("suppress"):
-                found = Candidates(level, *(np.concatenate(parts) for parts in zip(*said, strict=True)))
-                voted = _voted(found, min_confidence, LARGEST * COARSER if index else 0.0)
-            yield voted
+            frame = resample(pixels, plan.shrunk)
+            source = _Source(frame, plan.base)
+        quarters: dict[int, Pixels] = {}  # by the octave that they are the picture of
+        for level in plan.levels:
+            octave = round(math.log2(level.to_native.a / plan.levels[0].to_native.a))
+            if octave:
+                with clock.stage("resize"):
+                    picture = halved(frame, plan.base) if octave == 1 else quarters.pop(octave)
+                    picture = picture[: level.size[1], : level.size[0]]
+                    smooth(picture, level.passes)
+                    source = _Source(picture, level.size)
+            said = [each.above(min_confidence) for each in self._look(source, plan.tiling, buffers, clock)]
+            quarters[octave + REGULAR] = source.quarter
+            boxes, confidence, landmarks = (np.concatenate(parts) for parts in zip(*said, strict=True))
+            # What is too small for a coarser level the finer one sees better.
+            seen = areas(boxes) >= (SMALLEST**2 if octave else 0.0)
+            yield Candidates(level, boxes[seen], confidence[seen], landmarks[seen])
 
     def _look(self, source: _Source, tiling: Tiling, buffers: Buffers, clock: StageClock) -> Iterator[_Said]:
         """What the heads say on a level, part by part, from top to bottom.
@@ -270,36 +285,10 @@ class _Said:
         return boxes * self.stride, confidence[above], landmarks * self.stride
 
 
-def _voted(found: Candidates, min_confidence: float, smallest: float) -> Candidates:
-    """The strongest box of each face, placed where all boxes of the face say.
-
-    Box voting (S. Gidaris, N. Komodakis, "Object detection via a multi-region and semantic segmentation-aware CNN
-    model", 2015): box and landmarks are the means, weighted by confidence, over those that overlap the strongest by
-    more than half and have at least `VOTER` of its confidence, whatever is asked for. Confidence stays the strongest's.
-
-    Args:
-        found: with confidence down to `VOTER` of what is asked for.
-        min_confidence: what is asked for.
-        smallest: side of a square in the level's pixels; faces of a smaller area are left out.
-    """
-    level, boxes, confidence, landmarks = found
-    assert landmarks is not None  # noqa: S101 - YuNet has them
-    order = suppress(boxes, confidence, Yunet.nms_overlap)
-    kept = order[confidence[order] > min_confidence]
-    places, points = np.empty((len(kept), 4)), np.empty((len(kept), LANDMARKS, 2))
-    for row, index in enumerate(kept):
-        near = overlaps(boxes[index : index + 1], boxes)[0] > VOTED_OVERLAP
-        near[index] = True  # a box without an area overlaps nothing, not even itself
-        voters = np.flatnonzero(near & (confidence >= VOTER * confidence[index]))
-        places[row], points[row] = (np.average(each[voters], 0, confidence[voters]) for each in (boxes, landmarks))
-    large = areas(places) >= smallest**2
-    return Candidates(level, places[large], confidence[kept][large], points[large])
-
-
 class _Source:
     """The pixels of a level, filled up with black to whole blocks, resampled as they are asked for.
 
-    ``quarter`` takes the same at a quarter of the size, for the next level.
+    ``quarter`` takes the same at a quarter of the size, for the level after the next.
     """
 
     def __init__(self, pixels: Pixels, size: Size) -> None:
