@@ -34,7 +34,8 @@ COARSER = 5 / 6
 LARGER = 6 / 5
 """A level finds faces up to this much larger than its smallest."""
 MOST_PASSES = 4
-"""Passes of the smoothing beyond which a level would lose more of its faces than of its grain."""
+FIRST_PASSES = 1
+"""Passes of a level's smoothing that are enough for any grain; on the first level, more cost more than they find."""
 
 Purpose = Literal["detail", "large-faces", "small-frame", "grain"]
 """What a level is for: the smallest faces; faces larger than the finer levels show; a second look, where the frame is
@@ -170,7 +171,7 @@ class Level:
         origin: (x, y) of its top-left pixel on the canvas; (0, 0) without one.
         to_native: level pixels → the native pixels of the frame.
         purpose: what it is there for.
-        passes: how many times it is smoothed before it is looked at; see `pyramid.smooth`.
+        passes: how many times it is smoothed before it is looked at; see `pyramid.smoothed`.
     """
 
     size: Size
@@ -397,8 +398,8 @@ def _at_scale(
 def suited(plan: Plan, profile: Profile, grain: float) -> Plan:
     """The plan for a frame whose grain is known: without the levels that are there for more of it, the others smoothed.
 
-    Halving a picture's sides halves its grain, and enlarging it takes none away. The first level is looked at as it is,
-    and so is one whose next finer one grain hides nothing on.
+    Halving a picture's sides halves its grain, and enlarging it takes none away. Where grain hides nothing on the next
+    finer level, or on the first one itself, none is smoothed away.
 
     Args:
         plan: for any grain.
@@ -409,11 +410,12 @@ def suited(plan: Plan, profile: Profile, grain: float) -> Plan:
         return plan
     levels = []
     for level in plan.levels:
-        hidden = grain > hiding(level, plan, profile)
+        if grain <= hiding(level, plan, profile):
+            levels += [] if level.purpose == "grain" else [level]
+            continue
         left = grain / max(level.to_native.a / plan.reduction, 1.0)
-        passes = min(round(left / profile.smoothed_by), MOST_PASSES)
-        if hidden or level.purpose != "grain":
-            levels.append(replace(level, passes=passes if hidden and level.purpose != "detail" else 0))
+        most = FIRST_PASSES if level.purpose == "detail" else MOST_PASSES
+        levels.append(replace(level, passes=min(round(left / profile.smoothed_by), most)))
     operations = profile.operations_per_pixel * sum(_area(level.size) for level in levels)
     return replace(plan, levels=tuple(levels), operations=operations, grain=grain)
 
@@ -451,7 +453,7 @@ def _bytes(profile: Profile, plan: Plan, tiling: Tiling, kept: float) -> float:
     stream = profile.streaming
     if stream is None:
         return held + kept + profile.bytes_per_pixel * _area(plan.base)
-    if plan.base != plan.shrunk:
+    if plan.base != plan.shrunk or profile.bearable < math.inf:  # resampled, or smoothed
         held += FRAME_BYTES_PER_PIXEL * plan.base[0] * BAND * KEPT_BANDS
     held += FRAME_BYTES_PER_PIXEL * sum(_area(level.size) for level in plan.levels[1:])
     taken = max(buffers(profile, plan, tiling), kept)

@@ -7,7 +7,7 @@ and boxes that overlap by more than 0.3 of their union are one face.
 Two things are added. The boxes of a face vote on its place. And a frame is looked at on several levels, each of which
 may report any face of 20 of its own pixels or more: at full size, and, as one scale shows faces up to 400 pixels, at a
 quarter of the size, and so on; where the frame has grain, which hides faces on the finer levels, also at half the size,
-at an eighth, and so on, smoothed as far as the grain that is left asks for.
+at an eighth, and so on. A level with grain is smoothed as far as that asks for.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ..geometry import Boxes, Points, areas
 from ..models import store
 from ..models.session import ONNXRUNTIME, Runtime
 from ..planner import BAND, Plan, Profile, Size, Streaming, Tiling
-from ..pyramid import halved, resample, resample_rows, smooth
+from ..pyramid import halved, resample, resample_rows, smoothed
 from ..timings import StageClock
 from . import Candidates, LandmarkKind
 from .mmod import Span, spans
@@ -136,16 +136,15 @@ class Yunet:
         clock, buffers = clock or StageClock(), Buffers()
         with clock.stage("resize"):
             frame = resample(pixels, plan.shrunk)
-            source = _Source(frame, plan.base)
         quarters: dict[int, Pixels] = {}  # by the octave that they are the picture of
         for level in plan.levels:
             octave = round(math.log2(level.to_native.a / plan.levels[0].to_native.a))
-            if octave:
-                with clock.stage("resize"):
-                    picture = halved(frame, plan.base) if octave == 1 else quarters.pop(octave)
+            with clock.stage("resize"):
+                picture = frame
+                if octave:
+                    picture = halved(frame, plan.base, buffers) if octave == 1 else quarters.pop(octave)
                     picture = picture[: level.size[1], : level.size[0]]
-                    smooth(picture, level.passes)
-                    source = _Source(picture, level.size)
+                source = _Source(picture, level.size, level.passes)
             said = [each.above(min_confidence) for each in self._look(source, plan.tiling, buffers, clock)]
             quarters[octave + REGULAR] = source.quarter
             boxes, confidence, landmarks = (np.concatenate(parts) for parts in zip(*said, strict=True))
@@ -286,14 +285,14 @@ class _Said:
 
 
 class _Source:
-    """The pixels of a level, filled up with black to whole blocks, resampled as they are asked for.
+    """The pixels of a level, filled up with black to whole blocks, resampled and smoothed as they are asked for.
 
     ``quarter`` takes the same at a quarter of the size, for the level after the next.
     """
 
-    def __init__(self, pixels: Pixels, size: Size) -> None:
+    def __init__(self, pixels: Pixels, size: Size, passes: int = 0) -> None:
         """Of a picture, (height, width, 3), that is the level or is to be resampled to its (width, height)."""
-        self._pixels, self._level = pixels, size
+        self._pixels, self._level, self._passes = pixels, size, passes
         self._bands: dict[int, Pixels] = {}
         self.size = tuple(-(-side // BLOCK) * BLOCK for side in size)
         self.quarter = np.empty((self.size[1] // 4, self.size[0] // 4, 3), np.uint8)
@@ -301,25 +300,40 @@ class _Source:
     def pixels(self, down: Span, across: Span, buffers: Buffers) -> Pixels:
         """A part as the stem takes it, (1, 1, height, 3 * width)."""
         width, height = self._level
+        bottom, right = max(min(down.high, height), down.low), max(min(across.high, width), across.low)
         part = buffers.array("pixels", (down.high - down.low, across.high - across.low, 3), np.uint8)
-        rows = self._rows(down.low, min(down.high, height), across.low, min(across.high, width))
-        part[: len(rows), : rows.shape[1]] = rows
-        part[len(rows) :] = part[:, rows.shape[1] :] = 0
+        for top, rows in self._rows(down.low, bottom, buffers):
+            part[top - down.low :][: len(rows), : right - across.low] = rows[:, across.low : right]
+        part[bottom - down.low :] = part[:, right - across.low :] = 0
         return part.reshape(1, 1, len(part), -1)
 
-    def _rows(self, top: int, bottom: int, left: int, right: int) -> Pixels:
-        width, height = self._level
-        if self._pixels.shape[:2] == (height, width) or top >= bottom:
-            return self._pixels[top:bottom, left:right]
+    def _rows(self, top: int, bottom: int, buffers: Buffers) -> Iterator[tuple[int, Pixels]]:
+        """Rows of the level, in parts, each with the row that it begins at."""
+        if top >= bottom or not (self._passes or self._resampled):
+            yield top, self._pixels[top:bottom]
+            return
         wanted = range(top // BAND, (bottom - 1) // BAND + 1)
-        self._bands = {
-            index: self._bands[index]
-            if index in self._bands
-            else resample_rows(self._pixels, self._level, index * BAND, min((index + 1) * BAND, height))
-            for index in wanted
-        }
-        start = wanted[0] * BAND
-        return np.concatenate([self._bands[index][:, left:right] for index in wanted])[top - start : bottom - start]
+        kept = {index: band for index, band in self._bands.items() if index in wanted}
+        free = [band for index, band in self._bands.items() if index not in wanted]
+        for index in wanted:
+            if index not in kept:
+                kept[index] = free.pop() if free else np.empty((BAND, self._level[0], 3), np.uint8)
+                self._fill(kept[index], index * BAND, buffers)
+        self._bands = kept
+        for index in wanted:
+            start = max(top, index * BAND)
+            yield start, kept[index][start - index * BAND : bottom - index * BAND]
+
+    @property
+    def _resampled(self) -> bool:
+        return self._pixels.shape[1::-1] != self._level
+
+    def _fill(self, band: Pixels, top: int, buffers: Buffers) -> None:
+        """Rows of the level from one on; they are smoothed with as many more on each side as change them."""
+        bottom = min(top + BAND, self._level[1])
+        low, high = max(top - self._passes, 0), min(bottom + self._passes, self._level[1])
+        rows = resample_rows(self._pixels, self._level, low, high) if self._resampled else self._pixels[low:high]
+        band[: bottom - top] = smoothed(rows, self._passes, buffers)[top - low : bottom - low]
 
 
 def _times(span: Span, times: int) -> Span:
