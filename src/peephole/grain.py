@@ -19,9 +19,9 @@ ALONG = 10
 """Blocks of the sample along each axis, spread evenly."""
 CODED = 8
 """Pixels of JPEG's blocks, a side: the sample's begin with one, or the 2x2 means would lie across what it rounds."""
-QUIET = 0.1
+QUIET = 0.05
 """So large a share of the blocks is as quiet as what is reported: grain is everywhere, texture is not."""
-QUIETER = 0.87
+QUIETER = 0.84
 """What such a block has of the grain that there is, on average: measured on white noise."""
 CLIPPED = 0.1
 """A block with a larger share of pixels as dark, or as bright, as can be is left out: grain is cut off there."""

@@ -140,6 +140,7 @@ class Profile:
         regular: one level of so many is looked at on every frame; those between are there for what grain hides.
         bearable: grain at a level's own pixels, in the unit of `grain.estimate`, that hides no face on it; infinite
             where grain is not asked about.
+        drowning: grain at the first level's own pixels, in which it shows no face that the next one does not show.
         smoothed_by: grain at a level's own pixels that each pass of its smoothing is for.
         small: pixels of the first level up to which a frame is looked at on every level.
     """
@@ -158,6 +159,7 @@ class Profile:
     default_confidence: float = 0.0
     regular: int = 1
     bearable: float = math.inf
+    drowning: float = math.inf
     smoothed_by: float = math.inf
     small: int = 0
 
@@ -190,7 +192,7 @@ class Plan:
         frame: the native size.
         reduction: what the sides are divided by while decoding.
         shrunk: the size after shrinking what was decoded; the decoded size itself where it is not shrunk.
-        base: the size after upsampling what was shrunk; the first level has it.
+        base: the size after upsampling what was shrunk; the first level has it, unless the frame's grain drowns that.
         levels: largest first; while the grain is not known, all that any grain could ask for.
         tiling: how much is computed at once.
         smallest_face: side of the smallest face that can be found, in native pixels.
@@ -399,7 +401,7 @@ def suited(plan: Plan, profile: Profile, grain: float) -> Plan:
     """The plan for a frame whose grain is known: without the levels that are there for more of it, the others smoothed.
 
     Halving a picture's sides halves its grain, and enlarging it takes none away. Where grain hides nothing on the next
-    finer level, or on the first one itself, none is smoothed away.
+    finer level, or on the first one itself, none is smoothed away; the first level is left out where it hides all.
 
     Args:
         plan: for any grain.
@@ -414,10 +416,17 @@ def suited(plan: Plan, profile: Profile, grain: float) -> Plan:
             levels += [] if level.purpose == "grain" else [level]
             continue
         left = grain / max(level.to_native.a / plan.reduction, 1.0)
+        if level.purpose == "detail" and left > profile.drowning and len(plan.levels) > 1:
+            continue
         most = FIRST_PASSES if level.purpose == "detail" else MOST_PASSES
         levels.append(replace(level, passes=min(round(left / profile.smoothed_by), most)))
-    operations = profile.operations_per_pixel * sum(_area(level.size) for level in levels)
-    return replace(plan, levels=tuple(levels), operations=operations, grain=grain)
+    return replace(
+        plan,
+        levels=tuple(levels),
+        smallest_face=plan.smallest_face * levels[0].to_native.a / plan.levels[0].to_native.a,
+        operations=profile.operations_per_pixel * sum(_area(level.size) for level in levels),
+        grain=grain,
+    )
 
 
 def hiding(level: Level, plan: Plan, profile: Profile) -> float:

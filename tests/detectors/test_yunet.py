@@ -24,7 +24,7 @@ from peephole.models.session import Runtime
 from peephole.pipeline import Pipeline, Scale, _native, _suppressed
 from peephole.planner import WHOLE, Plan, Tiling, plan, suited
 from peephole.timings import StageClock
-from scenes import Picture
+from scenes import Picture, grained
 from scenes import scene as any_scene
 
 TILINGS = PROFILE.streaming.tilings
@@ -268,7 +268,71 @@ def test_nobody_on_a_blank_frame(pipeline, size, value):
     assert faces.landmarks.shape == (0, 5, 2)
 
 
-# -- decoding and voting by hand --------------------------------------------------------------------------------
+# -- night and bad weather --------------------------------------------------------------------------------------
+
+
+def infrared(head: Image.Image, sides: tuple[int, ...], sigma: float, rng: np.random.Generator) -> Picture:
+    """Grey heads next to each other on 1200x800, darker than by day, with a camera's grain."""
+    frame = Image.new("L", (1200, 800), 90)
+    for index, side in enumerate(sides):
+        frame.paste(head.convert("L").resize((side, side)), (40 + 560 * index, 150))
+    return grained(0.05 + 0.6 * np.asarray(frame) / 255, sigma, rng, smoothed=True)
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.02, 0.04, 0.06, 0.08])
+def test_grain_hides_no_face_that_a_coarser_level_shows(pipeline, head, rng, sigma):
+    sides = (260, 500)
+    found = pipeline.analyse(infrared(head, sides, sigma, rng))
+    assert found.plan.grain == pytest.approx(sigma, rel=0.15, abs=0.006)
+    truth = np.array([[97, 65, 197, 170]]) * np.array(sides)[:, None] / 260 + [[40, 150] * 2, [600, 150] * 2]
+    assert len(found) == 2
+    assert overlaps(found.faces.boxes, truth).max(0).min() > 0.6
+    if sigma >= 0.06:  # too much for the finest level as it is
+        finest = pipeline.plan((1200, 800))
+        finest = replace(finest, levels=finest.levels[:1])
+        picture = infrared(head, sides, sigma, rng)
+        assert len(next(pipeline.detector.scan(picture, finest, 0.8)).boxes) == 0
+
+
+def weather(kind: str, rng: np.random.Generator) -> Picture:
+    """900x700, nobody there."""
+    y, x = np.mgrid[:700, :900]
+    flat = np.full((700, 900), 0.5)
+    if kind == "noise":
+        return rng.integers(0, 256, (700, 900, 3), np.uint8)
+    if kind == "salt and pepper":
+        return (
+            (np.choose(rng.choice(3, flat.shape, p=[0.9, 0.05, 0.05]), [flat, 0.0, 1.0]) * 255)
+            .astype(np.uint8)[:, :, None]
+            .repeat(3, 2)
+        )
+    values = {
+        "black": 0.0 * flat,
+        "white": 2.0 * flat,
+        "stripes": 0.2 + 0.6 * (x // 5 % 2),
+        "checks": 0.2 + 0.6 * ((x + y) % 2),
+        "half black": flat * (x > 450),
+        "spider": flat * (np.hypot(x - 400, y - 300) > 180) * (np.abs(np.sin(np.arctan2(y - 300, x - 400) * 4)) > 0.1),
+    }
+    if kind == "rain":
+        drops = rng.random((700, 900)) < 0.002
+        values[kind] = np.clip(flat + 0.4 * sum(np.roll(drops, step, 0) for step in range(25)), 0, 1)
+    return grained(values[kind], 0.0 if kind in ("black", "white") else 0.05, rng)
+
+
+WEATHERS = ["noise", "salt and pepper", "black", "white", "stripes", "checks", "half black", "spider", "rain"]
+
+
+@pytest.mark.parametrize("kind", WEATHERS)
+def test_nobody_in_bad_weather_and_not_much_more_work(pipeline, rng, kind):
+    found = pipeline.analyse(weather(kind, rng))
+    assert len(found) == 0
+    clean = suited(pipeline.plan((900, 700)), PROFILE, 0.0)
+    assert found.plan.operations <= 1.3 * clean.operations
+    assert found.plan.bytes <= pipeline.plan((900, 700)).bytes
+
+
+# -- decoding by hand --------------------------------------------------------------------------------
 
 
 def said(score: float, box: tuple[float, ...] = (0.5, 0.25, 0.0, math.log(2))) -> _Said:
