@@ -1,6 +1,6 @@
 """Faces at night: frames with grain, against OpenCV's YuNet at 640 pixels, bad weather, and what it costs.
 
-    python benchmarks/night.py EVAL_FOLDER [--before CHECKOUT] [--seed 11] [--json FILE]
+    python benchmarks/night.py EVAL_FOLDER [--before CHECKOUT] [--seed 1] [--json FILE]
 
 The folder holds ``household/``, ``negatives/``, ``make_hard.py``, which makes the frames, and ``score_detections.py``,
 which scores what ``peephole detect --jsonl`` prints. They are not in the repository.
@@ -184,7 +184,7 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("folder", type=Path, metavar="EVAL_FOLDER")
     parser.add_argument("--before", type=Path, metavar="CHECKOUT", help="compare time and memory with another tree")
-    parser.add_argument("--seed", type=int, default=11, help="of the frames")
+    parser.add_argument("--seed", type=int, default=1, help="of the frames")
     options = parser.parse_args()
     scorer = options.folder / "score_detections.py"
     for needed in (options.folder / "make_hard.py", scorer):

@@ -25,7 +25,7 @@ QUIETER = 0.84
 """What such a block has of the grain that there is, on average: measured on white noise."""
 CLIPPED = 0.1
 """A block with a larger share of pixels as dark, or as bright, as can be is left out: grain is cut off there."""
-LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32) / 255.0
+LUMINANCE = (0.299 / 255, 0.587 / 255, 0.114 / 255)
 """ITU-R BT.601, from 8 bits to 0 .. 1."""
 
 
@@ -49,13 +49,15 @@ def estimate(pixels: Pixels) -> float:
         return 0.0
     tops, lefts = (_spread(side) for side in (height, width))
     blocks = np.stack([pixels[top : top + BLOCK, left : left + BLOCK] for top in tops for left in lefts])
-    green = blocks[..., 1]
-    whole = ((green == 0) | (green == 255)).mean((1, 2)) <= CLIPPED
+    clipped = ((blocks[..., 1] == 0) | (blocks[..., 1] == 255)).mean((1, 2))
+    whole = clipped <= CLIPPED
     if not whole.any():
         return 0.0
     blocks = blocks[whole]
     rows = np.add(blocks[:, ::2], blocks[:, 1::2], dtype=np.uint16)
-    means = (rows[:, :, ::2] + rows[:, :, 1::2]) @ (LUMINANCE / 4)
+    sums = rows[:, :, ::2] + rows[:, :, 1::2]
+    red, green, blue = (sums[..., channel] * np.float32(share / 4) for channel, share in enumerate(LUMINANCE))
+    means = red + green + blue
     across = means[:, :, :-2] - 2 * means[:, :, 1:-1] + means[:, :, 2:]
     residual = np.abs(across[:, :-2] - 2 * across[:, 1:-1] + across[:, 2:]).mean((1, 2))
     # The mask's norm is 6; a normal's mean absolute value is its deviation times sqrt(2 / pi); 2x2 means halve it.

@@ -29,6 +29,8 @@ ALLOCATOR = 1.05
 """What the C library's bookkeeping and rounding add to large blocks."""
 OVERHEAD = 7e6
 """Bytes that any frame takes, however small: stacks, the first run's allocations, slack."""
+GRAIN_SAMPLE = 1e6
+"""Bytes that `grain.estimate` takes for its sample of a frame; they stay in the process."""
 COARSER = 5 / 6
 """How far the scale goes down at a time where the room is too small."""
 LARGER = 6 / 5
@@ -465,7 +467,8 @@ def _bytes(profile: Profile, plan: Plan, tiling: Tiling, kept: float) -> float:
     if plan.base != plan.shrunk or profile.bearable < math.inf:  # resampled, or smoothed
         held += FRAME_BYTES_PER_PIXEL * plan.base[0] * BAND * KEPT_BANDS
     held += FRAME_BYTES_PER_PIXEL * sum(_area(level.size) for level in plan.levels[1:])
-    taken = max(buffers(profile, plan, tiling), kept)
+    sample = GRAIN_SAMPLE if profile.bearable < math.inf else 0.0
+    taken = max(buffers(profile, plan, tiling), kept) + sample
     return held * ALLOCATOR + taken + stream.band_bytes * BAND * plan.base[0] + OVERHEAD
 
 
