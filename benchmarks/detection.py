@@ -39,12 +39,12 @@ def found(images: Path, detector: str, *options: str) -> str:
     return done.stdout
 
 
-def scores(folder: Path, lines: str) -> list[dict[str, Any]]:
-    """What the scorer says of the lines, a row for each IoU."""
+def scores(scorer: Path, truth: Path, lines: str) -> list[dict[str, Any]]:
+    """What the scorer says of the lines, a row for each IoU: 0.5 and 0.35."""
     with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
         file.write(lines)
         file.flush()
-        command = [sys.executable, str(folder.parent / "score_detections.py"), str(folder / "truth.json"), file.name]
+        command = [sys.executable, str(scorer), str(truth), file.name]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -58,13 +58,14 @@ def main() -> None:
     for folder in (fddb, negatives):
         if not (folder / "truth.json").is_file():
             sys.exit(f"{folder} is not there: the pictures are not part of the repository")
+    scorer = options.folder / "score_detections.py"
     report = Report()
     rows = []
     for detector, bars in BARS.items():
         if detector == "mmod" and options.skip_mmod:
             continue
         print(f"\nFDDB, {detector} {' '.join(OPTIONS[detector])}")
-        for row in scores(fddb, found(fddb / "images", detector, *OPTIONS[detector])):
+        for row in scores(scorer, fddb / "truth.json", found(fddb / "images", detector, *OPTIONS[detector])):
             rows.append({"detector": detector, **row})
             print(json.dumps(row), flush=True)
             if bar := bars.get(row["iou"]):

@@ -16,3 +16,15 @@ def scene(head: Image.Image, size: tuple[int, int], sides: tuple[int, int], seed
         at = (int(rng.integers(-60, size[0])), int(rng.integers(-60, size[1])))
         picture.paste(head.resize((side, side), Image.Resampling.BILINEAR), at)
     return np.asarray(picture)
+
+
+def grained(values: NDArray[np.float64], sigma: float, rng: np.random.Generator, *, smoothed: bool = False) -> Picture:
+    """A grey frame from luminance, (height, width) of 0 to 1, with grain of a standard deviation of ``sigma``.
+
+    ``smoothed``: over about two pixels, as by most cameras.
+    """
+    noise = rng.normal(0, 1, values.shape)
+    for axis in (0, 1) if smoothed else ():
+        noise = (np.roll(noise, 1, axis) + 2 * noise + np.roll(noise, -1, axis)) / 4
+    made = np.clip(values + sigma * noise / noise.std(), 0, 1) * 255
+    return made.round().astype(np.uint8)[:, :, None].repeat(3, 2)

@@ -27,11 +27,11 @@ from peephole.recognizers import RECOGNIZERS
 from peephole.timings.read import read as read_timings
 
 PEEPHOLE = [sys.executable, "-m", "peephole"]
-PARTS = ["detect.resize", "detect.head", "detect.tail", "detect.suppress"]
+STAGES = ["decode", "plan", "detect", "detect.resize", "detect.head", "detect.tail", "map", "detect.suppress"]
 KEYS = ["image", "width", "height", "faces", "plan", "memory", "timings_ms", "models"]
 PLAN_KEYS = [
-    *("detector", "frame", "reduction", "shrunk", "base", "levels", "strip_rows", "smallest_face", "gflop"),
-    "megabytes",
+    *("detector", "frame", "reduction", "shrunk", "base", "levels", "purposes", "passes", "grain", "strip_rows"),
+    *("smallest_face", "gflop", "megabytes"),
 ]
 MEMORY_KEYS = ["budget_mb", "predicted_mb", "measured_mb"]
 BOX_KEYS = ["left", "top", "right", "bottom", "confidence"]
@@ -128,7 +128,7 @@ def test_detect_jsonl(eileen_crop):
     assert list(line["memory"]) == MEMORY_KEYS
     assert 20 < line["memory"]["predicted_mb"] < line["memory"]["budget_mb"]
     assert 20 < line["memory"]["measured_mb"] <= line["memory"]["predicted_mb"] * 1.05
-    assert list(line["timings_ms"]) == ["decode", "plan", "detect", *PARTS, "map"]
+    assert list(line["timings_ms"]) == STAGES
     assert all(value >= 0 for value in line["timings_ms"].values())
     assert set(line["models"]) == {"yunet", "yunet-stem", "yunet-neck", "yunet-head"}
     assert all(len(digest) == 64 for digest in line["models"].values())
@@ -170,7 +170,7 @@ def test_embed_jsonl(eileen_crop):
     assert list(face) == [*BOX_KEYS, "landmarks", "embedding", "quality"]
     assert np.shape(face["landmarks"]) == (5, 2)
     assert np.shape(face["embedding"]) == (128,)
-    assert list(line["timings_ms"]) == ["decode", "plan", "detect", *PARTS, "map", "align", "embed"]
+    assert list(line["timings_ms"]) == [*STAGES, "align", "embed"]
 
 
 def test_label_table(people, eileen_crop, grace_crop):
@@ -564,7 +564,21 @@ def test_plan_of_the_default_detector():
     assert out.startswith("detector       yunet\n")
     assert "looked at as   1440x1440 (0.9375 of native), from 720x720" in out
     assert "smallest face  21.3 native px" in out
-    assert "    1      360x360   0.2344                   85.3" in out
+    assert "    2      360x360   0.2344                   85.3  larger faces\n" in out
+    assert "    1      720x720   0.4688                   42.7  faces that grain hides: only if above" in out
+
+
+def test_plan_for_a_grain():
+    clean, grainy = (peephole("plan", "--size", "1536x1536", "--grain", grain)[0] for grain in (0.01, 0.04))
+    assert "0.0100 of full scale" in clean
+    assert "768x768" not in clean
+    assert "    1      768x768   0.5000                   40.0  faces that grain hides; smoothed 2 times\n" in grainy
+    plan = json.loads(peephole("plan", "--json", "--size", "1536x1536", "--grain", 0.04)[0])
+    assert plan["levels"] == [[1536, 1536], [768, 768], [384, 384]]
+    assert plan["purposes"] == ["detail", "grain", "large-faces"]
+    assert plan["passes"] == [1, 2, 1]
+    assert plan["grain"] == 0.04
+    peephole("plan", "--size", "1536x1536", "--grain", 1.5, status=2)
 
 
 def test_plan_json():
@@ -646,6 +660,8 @@ def test_plan_is_the_one_that_detect_uses(eileen_crop):
     assert line["plan"].pop("megabytes") == pytest.approx(
         plan.pop("megabytes") + eileen_crop.stat().st_size / 1e6, abs=0.1
     )
+    assert 0 < line["plan"].pop("grain") < 0.02
+    assert plan.pop("grain") is None
     assert line["plan"] == plan
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peephole.geometry import Transform, areas, overlaps, round_boxes, suppress
+from peephole.geometry import Transform, areas, overlaps, round_boxes, suppress, voters
 
 sides = st.integers(1, 20_000)
 coordinates = st.floats(-20_000, 20_000)
@@ -145,3 +145,16 @@ def test_suppression_equals_the_slow_one(rows):
 
 def test_suppression_of_nothing_is_nothing():
     assert suppress(np.zeros((0, 4)), np.zeros(0), 0.3).tolist() == []
+
+
+def test_who_has_a_say_in_where_a_box_is():
+    # The second has; the third overlaps too little, the fourth is too weak, the fifth is elsewhere.
+    boxes = np.array([[0, 0, 10, 10], [2, 0, 12, 10], [4, 0, 14, 10], [1, 0, 11, 10], [50, 50, 60, 60]], float)
+    scores = np.array([0.8, 0.6, 0.7, 0.5, 0.8])
+    assert voters(boxes, scores, 0, 0.7).tolist() == [0, 1]
+    assert voters(boxes, scores, 4, 0.7).tolist() == [4]
+    assert voters(boxes, scores, 3, 0.7).tolist() == [0, 1, 2, 3]
+
+
+def test_a_box_without_area_has_a_say_in_itself():
+    assert voters(np.array([[5.0, 5, 5, 5]]), np.array([0.5]), 0, 0.7).tolist() == [0]

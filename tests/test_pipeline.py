@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
-from peephole.align import cut_chips
+from peephole.align import ARCFACE, cut_chips
+from peephole.detectors import Candidates, profile
 from peephole.detectors.planted import Planted
 from peephole.errors import BudgetTooSmall, PeopleError, UsageError
 from peephole.faces import Faces
@@ -40,6 +41,53 @@ def test_a_planted_box_comes_back_through_a_blank_frame(width, height, scale, le
     assert np.abs(round_boxes(found) - known).max() <= 1
 
 
+class Told(Planted):
+    """Reports what it was told of each level, in native pixels, and lets a face's boxes vote."""
+
+    profile = profile("yunet")
+    nms_overlap, voter, landmarks = 0.3, 0.7, "arcface"
+
+    def __init__(self, *levels: list[tuple[list[float], float]]) -> None:
+        super().__init__(np.empty((0, 4)), [])
+        self._told = levels
+
+    def scan(self, pixels, plan, min_confidence, clock=None):
+        for level, told in zip(plan.levels, self._told, strict=False):
+            boxes = np.array([box for box, _ in told], float).reshape(-1, 4)
+            confidence = np.array([each for _, each in told], float)
+            above = confidence > min_confidence
+            inside = level.to_native.inverse()
+            points = boxes[:, None, :2] + ARCFACE
+            yield Candidates(level, inside.boxes(boxes)[above], confidence[above], inside.points(points)[above])
+
+
+def test_boxes_of_a_face_from_several_levels_are_voted_into_one():
+    # At full size, at a half, at a quarter: the strongest, on the half, has the say of a fourth of one at full size.
+    face = [([100, 100, 200, 200], 0.81), ([104, 100, 204, 200], 0.96), ([190, 100, 290, 200], 0.9)]
+    frame = np.full((480, 640, 3), 128, np.uint8)
+    found = Pipeline(Told(face[:1], [face[1], face[2]])).analyse(frame, min_confidence=0.8)
+    assert found.faces.confidence.tolist() == [0.96, 0.9]
+    moved = 4 * (0.96 / 4) / (0.96 / 4 + 0.81)
+    np.testing.assert_allclose(found.faces.boxes, [[100 + moved, 100, 200 + moved, 200], face[2][0]])
+    np.testing.assert_allclose(found.faces.landmarks[0], np.add(ARCFACE, (100 + moved, 100)))
+
+
+def test_a_level_may_be_the_only_one_that_sees_a_face():
+    box = [100, 100, 200, 200]
+    frame = np.full((480, 640, 3), 128, np.uint8)
+    for index in range(3):
+        told = [[], [], []]
+        told[index] = [(box, 0.9)]
+        found = Pipeline(Told(*told)).analyse(frame)
+        np.testing.assert_allclose(found.faces.boxes, [box])
+
+
+def test_weaker_boxes_have_a_say_but_are_no_faces():
+    told = [([100, 100, 200, 200], 0.9), ([110, 100, 210, 200], 0.7), ([300, 100, 400, 200], 0.79)]
+    found = Pipeline(Told(told)).analyse(np.full((480, 640, 3), 128, np.uint8), min_confidence=0.8)
+    np.testing.assert_allclose(found.faces.boxes, [[100 + 7 / 1.6, 100, 200 + 7 / 1.6, 200]])
+
+
 def test_an_empty_frame_is_an_ordinary_answer():
     people = People(("Ada",), np.zeros((1, 128), np.float32))
     analysis = Pipeline().analyse(np.full((200, 300, 3), 120, np.uint8), people=people)
@@ -47,8 +95,9 @@ def test_an_empty_frame_is_an_ordinary_answer():
     assert list(analysis) == []
     assert analysis.to_dict()["faces"] == []
     after = ["align", "embed", "match"]
-    parts = ["detect.resize", "detect.head", "detect.tail", "detect.suppress"]
-    assert list(analysis.timings_ms) == ["decode", "plan", "detect", *parts, "map", "detect.upright", *after]
+    parts = ["detect.resize", "detect.head", "detect.tail"]
+    ways = ["map", "detect.suppress", "detect.upright"]
+    assert list(analysis.timings_ms) == ["decode", "plan", "detect", *parts, *ways, *after]
     assert list(analysis.cpu_ms) == list(analysis.timings_ms)
 
 
@@ -348,7 +397,8 @@ def test_what_embedding_and_earlier_frames_leave_is_foreseen(tmp_path, eileen, p
     for line in printed(SEVERAL, profile, tmp_path / "small.png", tmp_path / "large.png").splitlines():
         predicted, taken = map(int, line.split())
         assert taken <= predicted * 1.05
-        assert predicted <= taken + 24e6  # dlib's recognizer may be given sixteen faces at once
+        # dlib's recognizer may be given sixteen faces at once, and a frame may have grain.
+        assert predicted <= taken + 28e6
 
 
 CREEP = """

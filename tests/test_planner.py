@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -20,8 +22,10 @@ from peephole.planner import (
     buffers,
     cells,
     plan,
+    suited,
 )
 
+YUNET = profile("yunet")
 sides = st.integers(1, 4_000)
 options = st.one_of(
     st.fixed_dictionaries({"max_side": st.integers(1, 5_000), "upsample": st.integers(0, 2)}),
@@ -308,23 +312,104 @@ def test_what_is_there_already_counts_for_the_least_room(name):
 
 
 def test_levels_without_a_canvas_map_exactly_and_end_at_the_smallest():
-    p = plan((3073, 2600), profile("yunet"))
-    assert [level.size for level in p.levels] == [(3073, 2600), (768, 650), (192, 162)]
-    assert [level.to_native.boxes([[0, 0, 192, 162]])[0, 2:].tolist() for level in p.levels] == [
+    p = plan((3073, 2600), YUNET)
+    sizes = [(3073, 2600), (1536, 1300), (768, 650), (384, 325), (192, 162), (96, 81)]
+    assert [level.size for level in p.levels] == sizes
+    assert [level.to_native.boxes([[0, 0, 192, 162]])[0, 2:].tolist() for level in p.levels[::2]] == [
         [192, 162],
         [768, 648],
         [3072, 2592],
     ]
-    assert len(plan((639, 639), profile("yunet")).levels) == 1
-    assert len(plan((640, 640), profile("yunet")).levels) == 2
+    assert [level.size for level in suited(p, YUNET, 0.0).levels] == sizes[::2]
+
+
+@pytest.mark.parametrize(
+    ("size", "purposes"),
+    [
+        ((1536, 1536), ["detail", "grain", "large-faces", "grain", "grain"]),
+        ((3072, 3072), ["detail", "grain", "large-faces", "grain", "large-faces", "grain"]),
+        ((640, 481), ["detail", "grain", "large-faces"]),
+        ((640, 480), ["detail", "small-frame", "large-faces"]),
+        ((400, 399), ["detail", "small-frame", "small-frame"]),
+        ((159, 159), ["detail"]),
+    ],
+)
+def test_what_each_level_is_for(size, purposes):
+    assert [level.purpose for level in plan(size, YUNET).levels] == purposes
 
 
 def test_max_face_keeps_every_level_that_is_needed_for_it():
-    def levels(**options) -> int:
-        return len(plan((3072, 3072), profile("yunet"), **options).levels)
+    def levels(grain: float, **options) -> int:
+        return len(suited(plan((3072, 3072), YUNET, **options), YUNET, grain).levels)
 
-    assert [levels(max_face=each) for each in (100, 400, 401, 1600, 1601, 9999)] == [1, 1, 2, 2, 3, 3]
-    assert levels(upsample=1, max_face=300) == 2
+    assert [levels(0.0, max_face=each) for each in (100, 400, 401, 1600, 1601, 9999)] == [1, 1, 2, 2, 3, 3]
+    assert levels(0.0, upsample=1, max_face=300) == 2
+    # Faces of 100 pixels show at a half and a quarter, of 401 at an eighth and a sixteenth as well.
+    assert [levels(0.5, max_face=each) for each in (20, 100, 401, 9999)] == [1, 2, 4, 5]
+
+
+# Grain
+
+
+@pytest.mark.parametrize(
+    ("grain", "looked_at"),
+    [
+        (0.0, {1536: 0, 384: 0}),
+        (0.015, {1536: 0, 384: 0}),
+        (0.0151, {1536: 1, 768: 1, 384: 0}),
+        (0.04, {1536: 1, 768: 2, 384: 1}),
+        (0.07, {1536: 1, 768: 4, 384: 2, 192: 1}),
+        (0.0701, {768: 4, 384: 2, 192: 1}),
+        (0.5, {768: 4, 384: 4, 192: 4, 96: 3}),
+    ],
+)
+def test_levels_and_their_smoothing_by_the_grain(grain, looked_at):
+    p = suited(plan((1536, 1536), YUNET), YUNET, grain)
+    assert {level.size[0]: level.passes for level in p.levels} == looked_at
+    assert p.grain == grain
+    assert p.operations == YUNET.operations_per_pixel * sum(side * side for side in looked_at)
+
+
+def test_grain_is_halved_with_the_sides_wherever_that_is_done():
+    def sides(grain: float, **options) -> list[int]:
+        return [level.size[0] for level in suited(plan((1536, 1536), YUNET, **options), YUNET, grain).levels]
+
+    assert sides(0.029, max_side=768) == [768, 192]
+    assert sides(0.031, max_side=768) == [768, 384, 192]
+    assert sides(0.014, upsample=1)[:2] == [3072, 768]
+    assert sides(0.016, upsample=1)[:4] == [3072, 1536, 768, 192]  # enlarged, it has as much as before
+    # A frame that was decoded at half its sides has its grain measured there.
+    reduced = plan((12_000, 9_000), YUNET, room=60e6, reducible=True, encoded=1)
+    assert reduced.reduction > 1
+    looked_at = suited(reduced, YUNET, 0.02).levels
+    finer = [level.to_native.a / reduced.reduction / 2 for level in looked_at if level.purpose == "grain"]
+    assert finer
+    assert all(0.02 / max(each, 1) > YUNET.bearable for each in finer)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(frames, profiles, options, st.floats(0, 1), st.floats(0, 1))
+def test_more_grain_is_never_fewer_of_the_coarser_levels_and_never_more_than_was_planned(
+    size, detector, chosen, one, other
+):
+    p = plan(size, detector, **chosen)
+    less, more = (suited(p, detector, each) for each in sorted((one, other)))
+    assert {level.size for level in less.levels[1:]} <= {level.size for level in more.levels}
+    assert {level.size for level in more.levels} <= {level.size for level in p.levels}
+    drowned = more.levels[0].size != p.base
+    assert drowned == (
+        detector.drowning < sorted((one, other))[1] / max(p.levels[0].to_native.a, 1) and len(p.levels) > 1
+    )
+    assert drowned or less.operations <= more.operations <= p.operations
+    assert more.smallest_face == pytest.approx(p.smallest_face * (2 if drowned else 1))
+    assert less.bytes == more.bytes == p.bytes
+    # Halves of halves have a third of a level's pixels, of which the quarter is looked at in any case.
+    assert p.operations <= 1.34 * detector.operations_per_pixel * p.base[0] * p.base[1] or detector.bearable == math.inf
+
+
+def test_a_detector_that_is_not_asked_about_grain_looks_at_all_its_levels():
+    p = plan((1536, 1536), PROFILE)
+    assert suited(p, PROFILE, 0.5) == p
 
 
 def test_cells_of_levels_that_are_filled_up_to_whole_blocks():

@@ -3,6 +3,7 @@ import pytest
 from PIL import Image
 
 from peephole import pyramid
+from peephole.buffers import Buffers
 from peephole.detectors.mmod import PROFILE
 from peephole.planner import KEPT_BANDS, plan
 
@@ -135,3 +136,53 @@ def test_the_base_is_what_was_shrunk_enlarged(size, options):
     small = pyramid.resample(pixels, p.shrunk)
     assert small.shape == (p.shrunk[1], p.shrunk[0], 3)
     assert np.array_equal(pyramid.base(pixels, p), pyramid.resample(small, p.base))
+
+
+# Halves, and their smoothing
+
+
+@pytest.mark.parametrize("size", [(64, 64), (401, 300), (7, 513), (2, 2)])
+def test_a_half_is_the_mean_of_two_by_two_pixels(size):
+    pixels = noise(size)
+    half = pyramid.halved(pixels, size, Buffers())
+    whole = pixels[: size[1] // 2 * 2, : size[0] // 2 * 2].astype(float)
+    means = whole.reshape(size[1] // 2, 2, size[0] // 2, 2, 3).mean((1, 3))
+    assert np.array_equal(half, np.floor(means + 0.5))
+
+
+@pytest.mark.parametrize("size", [(333, 290), (900, 700)])
+def test_a_half_of_another_size_is_that_of_what_resampling_makes(size):
+    pixels = waves((500, 420))
+    whole = pyramid.resample(pixels, size)
+    assert np.array_equal(pyramid.halved(pixels, size, Buffers()), pyramid.halved(whole, size, Buffers()))
+
+
+@pytest.mark.parametrize("passes", [0, 1, 2, 3, 4])
+@pytest.mark.parametrize("size", [(40, 300), (129, 65), (5, 64), (1, 1), (3, 2)])
+def test_smoothing_is_so_many_passes_of_a_binomial_filter_two_at_a_time(size, passes):
+    picture = noise(size)
+    expected = picture.astype(float)
+    for together in [2] * (passes // 2) + [1] * (passes % 2):
+        wide = np.pad(expected, [(together, together), (together, together), (0, 0)], "edge")
+        for _ in range(together):
+            wide = (wide[:-2] + 2 * wide[1:-1] + wide[2:]) / 4
+            wide = (wide[:, :-2] + 2 * wide[:, 1:-1] + wide[:, 2:]) / 4
+        expected = np.floor(wide + 0.5)
+    before = picture.copy()
+    assert np.array_equal(pyramid.smoothed(picture, passes, Buffers()), expected)
+    assert np.array_equal(picture, before)
+
+
+@pytest.mark.parametrize("passes", [1, 2, 3, 4])
+def test_smoothed_rows_depend_on_as_many_more_as_there_are_passes(passes):
+    picture = noise((70, 200))
+    whole = pyramid.smoothed(picture, passes, Buffers())
+    part = pyramid.smoothed(picture[50:150], passes, Buffers())
+    assert np.array_equal(part[passes:-passes], whole[50 + passes : 150 - passes])
+    assert not np.array_equal(part[0], whole[50])
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_smoothing_keeps_black_and_white(value):
+    picture = np.full((80, 70, 3), value, np.uint8)
+    assert (pyramid.smoothed(picture, 4, Buffers()) == value).all()

@@ -202,7 +202,7 @@ class Seeing:
     """Sees one face in the middle of whatever it is shown, upright, with this confidence; counts how often it looks."""
 
     profile = PROFILE
-    nms_overlap, nms_covered, landmarks = 0.3, 0.8, "arcface"
+    nms_overlap, nms_covered, voter, landmarks = 0.3, 0.8, None, "arcface"
 
     def __init__(self, confidence):
         self.confidence, self.looked = confidence, 0

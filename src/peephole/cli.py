@@ -178,14 +178,21 @@ def label(**options: Any) -> None:
 @main.command()
 @click.option("--size", required=True, metavar="WxH", help="The frame's native size, as 1536x1536.")
 @scale_options
+@click.option(
+    "--grain",
+    type=click.FloatRange(0, 1),
+    help="Plan for a frame with so much grain: the standard deviation of its noise, as a share of full scale.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
-def plan(size: str, as_json: bool, **options: Any) -> None:
+def plan(size: str, grain: float | None, as_json: bool, **options: Any) -> None:
     """Show how a frame would be looked at, without looking."""
-    from . import report
+    from . import planner, report
 
     frame = frame_size(size)
     pipeline, look = open_pipeline(options)
     planned = pipeline.plan(frame, look["scale"], reducible=True, encoded=1)
+    if grain is not None:
+        planned = planner.suited(planned, pipeline.detector.profile, grain)
     click.echo(json.dumps(planned.to_dict()) if as_json else report.describe_plan(planned, pipeline))
 
 

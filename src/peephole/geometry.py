@@ -194,3 +194,14 @@ def suppress(boxes: Boxes, scores: NDArray[np.floating[Any]], overlap: float, co
         smaller = np.minimum(area[index], area[rest])
         alive[position + 1 :] &= ~((common > overlap * union) | (common > covered * smaller))
     return np.array(kept, np.intp)
+
+
+def voters(boxes: Boxes, scores: NDArray[np.floating[Any]], strongest: int, share: float) -> NDArray[np.intp]:
+    """Indices of the boxes that have a say in where one of them is: those of the same thing, and not much weaker.
+
+    Box voting (S. Gidaris, N. Komodakis, "Object detection via a multi-region and semantic segmentation-aware CNN
+    model", 2015): they overlap it by more than half of their union and have at least ``share`` of its score; it is one.
+    """
+    near = overlaps(boxes[strongest : strongest + 1], boxes)[0] > 0.5
+    near[strongest] = True  # a box without an area overlaps nothing, not even itself
+    return np.flatnonzero(near & (scores >= share * scores[strongest]))

@@ -12,13 +12,13 @@ from typing import Any, Protocol, TypedDict, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from . import embedding, planner
+from . import embedding, grain, planner
 from .align import Landmarker, cut_chips, matched, quarter, squares
 from .detectors import Candidates, Detector, open_detector
 from .errors import BudgetTooSmall, PeopleError, UsageError, memory_errors
 from .faces import Face, Faces
 from .frame import Frame, Snapshot, Source, open_source, turned_size
-from .geometry import Points, Transform, suppress
+from .geometry import IDENTITY, Points, Transform, suppress, voters
 from .match import People, Rule, Similarity, match
 from .memory import Budget, current_rss, find_budget, parse_size, peak_rss, reset_peak, return_what_is_freed
 from .models.session import Runtime
@@ -412,47 +412,14 @@ class Pipeline:
             frame = opened.decode(planned.reduction, turn) if isinstance(opened, Snapshot) else opened.turned(turn)
         if (upright := turned_size(frame.native_size, turn)) != planned.frame:
             planned = self.plan(upright, scale)  # turned by an orientation that stood behind the pixels
+        with clock.stage("plan"):
+            planned = planner.suited(planned, detector.profile, grain.estimate(frame.pixels))
         if keep:
             keep(frame)
         self._kept = max(self._kept, planner.buffers(detector.profile, planned, planned.tiling))
-        with clock.stage("detect"):
-            least = detector.profile.default_confidence if min_confidence is None else min_confidence
-            faintest = min(least, FAINT) if learns else least
-            candidates = list(detector.scan(frame.pixels, planned, faintest, clock))
-        with clock.stage("map"):  # the one place where coordinates become native
-            # The plan's levels are of the frame as it is turned.
-            faces = _native(candidates, Transform.turn(frame.native_size, turn).inverse())
-        with clock.stage("detect"), clock.stage("suppress"):
-            faces = _suppressed(faces, detector)
-        oriented = np.ones(len(faces), bool)
-        if faces.landmarks is not None:
-            with clock.stage("detect"), clock.stage("upright"):
-                looks = Looks(frame, detector)
-                faces, oriented = looks.upright(faces, least)
-                if learns:
-                    faces, oriented = self._sideways(frame, faces, oriented, least, planned.tiling)
-                    self._mounting.note(size, [quarter(each) for each in cast("Points", faces.landmarks)[oriented]])
-                if embed:
-                    faces = looks.closer(faces)
-
+        faces, oriented = self._found(frame, planned, min_confidence, clock, closely=embed, learns=learns)
         if embed:
-            with clock.stage("align"):
-                if landmarker:
-                    seen = faces if detector.landmarks == "none" else replace(faces, boxes=squares(faces.boxes))
-                    faces = replace(faces, landmarks=landmarker.find(frame, seen))
-                kind = landmarker.landmarks if landmarker else recognizer.landmarks
-                points, template = matched(faces, kind, recognizer.landmarks, recognizer.template)
-                chips = cut_chips(frame, points, template, recognizer.side)
-                on_chip = eyes(recognizer.template, recognizer.landmarks)
-                qualities = assess(chips, on_chip, cast("Points", faces.landmarks), kind, faces.boxes, oriented)
-            with clock.stage("embed"):
-                shown = [(each.grain, each.size) for each in qualities]
-                grains, sizes = np.array(shown).reshape(-1, 2).T
-                embeddings = embedding.embed(recognizer, chips, grains, sizes)
-                faces = replace(faces, embeddings=embeddings, qualities=qualities, kind=kind)
-                if twins:
-                    colourless = embedding.colourless(chips)
-                    faces = replace(faces, twins=embedding.embed(recognizer, colourless, grains, sizes))
+            faces = self._embedded(frame, faces, oriented, clock, twins=twins)
             if people is not None:
                 with clock.stage("match"):
                     faces = decide(faces, people, rule or recognizer.rule, threshold)
@@ -476,6 +443,73 @@ class Pipeline:
             turn=turn,
         )
 
+    def _found(
+        self,
+        frame: Frame,
+        planned: Plan,
+        min_confidence: float | None,
+        clock: StageClock,
+        *,
+        closely: bool,
+        learns: bool,
+    ) -> tuple[Faces, NDArray[np.bool_]]:
+        """The faces on a frame, and for which of them it is known which way up they stand, (n,); see `upright`.
+
+        Args:
+            frame: as it was decoded, and turned.
+            planned: how to look at it.
+            min_confidence: see `analyse`.
+            clock: for the stages.
+            closely: far faces are looked at again for their landmarks.
+            learns: how the camera is mounted is found out from the faces.
+        """
+        detector = self.detector
+        least = detector.profile.default_confidence if min_confidence is None else min_confidence
+        faintest = min(least, FAINT) if learns else least
+        with clock.stage("detect"):
+            voters = min(faintest, least * (detector.voter or 1.0))
+            candidates = list(detector.scan(frame.pixels, planned, voters, clock))
+        with clock.stage("map"):  # the one place where coordinates become native
+            # The plan's levels are of the frame as it is turned.
+            faces, exactness = _native(candidates, Transform.turn(frame.native_size, frame.turn).inverse())
+        with clock.stage("detect"), clock.stage("suppress"):
+            faces = _suppressed(faces, exactness, detector, faintest)
+        oriented = np.ones(len(faces), bool)
+        if faces.landmarks is not None:
+            with clock.stage("detect"), clock.stage("upright"):
+                looks = Looks(frame, detector)
+                faces, oriented = looks.upright(faces, least)
+                if learns:
+                    faces, oriented = self._sideways(frame, faces, oriented, least, planned.tiling)
+                    turns = [quarter(each) for each in cast("Points", faces.landmarks)[oriented]]
+                    self._mounting.note(frame.native_size, turns)
+                if closely:
+                    faces = looks.closer(faces)
+        return faces, oriented
+
+    def _embedded(
+        self, frame: Frame, faces: Faces, oriented: NDArray[np.bool_], clock: StageClock, *, twins: bool
+    ) -> Faces:
+        """The faces with landmarks, qualities and embeddings, and with their twins where these are asked for."""
+        detector, recognizer = self.detector, self.recognizer
+        kind = recognizer.landmarks
+        with clock.stage("align"):
+            if detector.landmarks != recognizer.landmarks:
+                seen = faces if detector.landmarks == "none" else replace(faces, boxes=squares(faces.boxes))
+                faces, kind = replace(faces, landmarks=self.landmarker.find(frame, seen)), self.landmarker.landmarks
+            points, template = matched(faces, kind, recognizer.landmarks, recognizer.template)
+            chips = cut_chips(frame, points, template, recognizer.side)
+            on_chip = eyes(recognizer.template, recognizer.landmarks)
+            qualities = assess(chips, on_chip, cast("Points", faces.landmarks), kind, faces.boxes, oriented)
+        with clock.stage("embed"):
+            grains, sizes = np.array([(each.grain, each.size) for each in qualities]).reshape(-1, 2).T
+            vectors = embedding.embed(recognizer, chips, grains, sizes)
+            faces = replace(faces, embeddings=vectors, qualities=qualities, kind=kind)
+            if twins:
+                colourless = embedding.colourless(chips)
+                faces = replace(faces, twins=embedding.embed(recognizer, colourless, grains, sizes))
+        return faces
+
     def _sideways(
         self, frame: Frame, faces: Faces, oriented: NDArray[np.bool_], least: float, tiling: Tiling
     ) -> tuple[Faces, NDArray[np.bool_]]:
@@ -486,8 +520,10 @@ class Pipeline:
         profile = self.detector.profile
         planned = planner.plan(again.size, profile, tiling=tiling)  # in no more memory than the frame itself took
         least = max(least, profile.default_confidence)
-        found = _native(list(self.detector.scan(again.pixels, planned, min(least, FAINT))), again.to_native)
-        more, known = Looks(again, self.detector).upright(_suppressed(found, self.detector), least)
+        faintest = min(least, FAINT)
+        found, exactness = _native(list(self.detector.scan(again.pixels, planned, faintest)), again.to_native)
+        found = _suppressed(found, exactness, self.detector, faintest)
+        more, known = Looks(again, self.detector).upright(found, least)
         more = Faces(more.boxes[known], more.confidence[known], cast("Points", more.landmarks)[known])
         return joined(faces, oriented, more, self.detector)
 
@@ -497,8 +533,10 @@ def _given(model: M) -> M:
     return model
 
 
-def _native(candidates: list[Candidates], back: Transform) -> Faces:
+def _native(candidates: list[Candidates], back: Transform = IDENTITY) -> tuple[Faces, NDArray[np.float64]]:
     """What was found on all levels, in native pixels; landmarks where the detector finds them.
+
+    And how exact each place is: levels are off by about as many of their own pixels, so one over a pixel's area.
 
     Args:
         candidates: of each level.
@@ -507,14 +545,28 @@ def _native(candidates: list[Candidates], back: Transform) -> Faces:
     boxes = np.concatenate([level.to_native.boxes(boxes) for level, boxes, _, _ in candidates])
     confidence = np.concatenate([each.confidence for each in candidates])
     points = [each.level.to_native.points(each.landmarks) for each in candidates if each.landmarks is not None]
-    return Faces(back.boxes(boxes), confidence, back.points(np.concatenate(points)) if points else None)
+    exactness = [np.full(len(boxes), 1 / (level.to_native.a * level.to_native.e)) for level, boxes, _, _ in candidates]
+    faces = Faces(back.boxes(boxes), confidence, back.points(np.concatenate(points)) if points else None)
+    return faces, np.concatenate(exactness)
 
 
-def _suppressed(faces: Faces, detector: Detector) -> Faces:
-    """One box a face, the most confident first; boxes, confidence and landmarks are all that there is yet."""
+def _suppressed(faces: Faces, exactness: NDArray[np.float64], detector: Detector, least: float) -> Faces:
+    """One box a face, the most confident first; boxes, confidence and landmarks are all that there is yet.
+
+    Confidence is the strongest box's and exceeds ``least``. Where a face's boxes vote, on whatever level they were
+    found, box and landmarks are their means, weighted by confidence and exactness.
+    """
     kept = suppress(faces.boxes, faces.confidence, detector.nms_overlap, detector.nms_covered)
-    landmarks = None if faces.landmarks is None else faces.landmarks[kept]
-    return Faces(faces.boxes[kept], faces.confidence[kept], landmarks)
+    kept = kept[faces.confidence[kept] > least]
+    boxes, landmarks = faces.boxes[kept], None if faces.landmarks is None else faces.landmarks[kept]
+    if detector.voter is not None:
+        for row, index in enumerate(kept):
+            near = voters(faces.boxes, faces.confidence, index, detector.voter)
+            weights = faces.confidence[near] * exactness[near]
+            boxes[row] = np.average(faces.boxes[near], 0, weights)
+            if landmarks is not None and faces.landmarks is not None:
+                landmarks[row] = np.average(faces.landmarks[near], 0, weights)
+    return Faces(boxes, faces.confidence[kept], landmarks)
 
 
 def decide(faces: Faces, people: People, rule: Rule, threshold: float | None = None) -> Faces:

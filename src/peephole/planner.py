@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from .errors import BudgetTooSmall, UsageError
 from .geometry import Transform
@@ -29,10 +29,19 @@ ALLOCATOR = 1.05
 """What the C library's bookkeeping and rounding add to large blocks."""
 OVERHEAD = 7e6
 """Bytes that any frame takes, however small: stacks, the first run's allocations, slack."""
+GRAIN_SAMPLE = 1e6
+"""Bytes that `grain.estimate` takes for its sample of a frame; they stay in the process."""
 COARSER = 5 / 6
 """How far the scale goes down at a time where the room is too small."""
 LARGER = 6 / 5
 """A level finds faces up to this much larger than its smallest."""
+MOST_PASSES = 4
+FIRST_PASSES = 1
+"""Passes of a level's smoothing that are enough for any grain; on the first level, more cost more than they find."""
+
+Purpose = Literal["detail", "large-faces", "small-frame", "grain"]
+"""What a level is for: the smallest faces; faces larger than the finer levels show; a second look, where the frame is
+small and it costs little; faces that grain hides on the finer levels, only where there is that much of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +139,12 @@ class Profile:
         largest_face: side of the largest face box it reports reliably at scale 1; None where each level is only
             there for the faces of one size.
         default_confidence: boxes at or below it are left out unless asked for, in the detector's own unit.
+        regular: one level of so many is looked at on every frame; those between are there for what grain hides.
+        bearable: grain at a level's own pixels, in the unit of `grain.estimate`, that hides no face on it; infinite
+            where grain is not asked about.
+        drowning: grain at the first level's own pixels, in which it shows no face that the next one does not show.
+        smoothed_by: grain at a level's own pixels that each pass of its smoothing is for.
+        small: pixels of the first level up to which a frame is looked at on every level.
     """
 
     name: str
@@ -144,6 +159,11 @@ class Profile:
     streaming: Streaming | None = None
     largest_face: float | None = None
     default_confidence: float = 0.0
+    regular: int = 1
+    bearable: float = math.inf
+    drowning: float = math.inf
+    smoothed_by: float = math.inf
+    small: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,11 +174,15 @@ class Level:
         size: (width, height) in pixels.
         origin: (x, y) of its top-left pixel on the canvas; (0, 0) without one.
         to_native: level pixels → the native pixels of the frame.
+        purpose: what it is there for.
+        passes: how many times it is smoothed before it is looked at; see `pyramid.smoothed`.
     """
 
     size: Size
     origin: tuple[int, int]
     to_native: Transform
+    purpose: Purpose = "detail"
+    passes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,14 +194,15 @@ class Plan:
         frame: the native size.
         reduction: what the sides are divided by while decoding.
         shrunk: the size after shrinking what was decoded; the decoded size itself where it is not shrunk.
-        base: the size after upsampling what was shrunk; the first level has it.
-        levels: largest first.
+        base: the size after upsampling what was shrunk; the first level has it, unless the frame's grain drowns that.
+        levels: largest first; while the grain is not known, all that any grain could ask for.
         tiling: how much is computed at once.
         smallest_face: side of the smallest face that can be found, in native pixels.
         coarsened_from: the smallest face that was asked for, where the room was too small for it; else None.
         operations: multiplications plus additions of all levels.
         saved: operations of the levels that were dropped because no face of the wanted size shows on them.
-        bytes: predicted peak memory above what the process has with its models loaded.
+        bytes: predicted peak memory above what the process has with its models loaded, whatever the grain.
+        grain: of the frame, see `grain.estimate`; None while it is not known, or not asked about.
     """
 
     detector: str
@@ -192,6 +217,7 @@ class Plan:
     operations: float
     saved: float
     bytes: float
+    grain: float | None = None
 
     @property
     def scale(self) -> float:
@@ -213,6 +239,9 @@ class Plan:
             "shrunk": list(self.shrunk),
             "base": list(self.base),
             "levels": [list(level.size) for level in self.levels],
+            "purposes": [level.purpose for level in self.levels],
+            "passes": [level.passes for level in self.levels],
+            "grain": None if self.grain is None else round(self.grain, 4),
             "strip_rows": self.tiling.strip,
             "smallest_face": round(self.smallest_face, 2),
             **coarsened,
@@ -334,18 +363,25 @@ def _at_scale(
     sizes = sizes[: len(origins)]  # packing drops what has no room
     levels: list[Level] = []
     to_native = Transform.resize(base, frame)
+    largest = math.inf if max_face is None else max_face
+    shown = 0.0  # side of the largest face that the regular levels so far show
     for index, (size, origin) in enumerate(zip(sizes, origins, strict=True)):
         if index:
-            found = (profile.largest_face or 0.0) * to_native.a  # by the levels so far
             larger = 1 / (profile.ratio or 1.0)
             step = (
                 Transform.resize_aligned(size, sizes[index - 1]) if profile.canvas else Transform.scale(larger, larger)
             )
             to_native = step.then(to_native)
-            too_large = profile.smallest_face * to_native.a / LARGER
-            if max_face is not None and (found >= max_face or too_large > max_face):
+            if profile.smallest_face * to_native.a / LARGER > largest:
                 break
-        levels.append(Level(size, origin, to_native))
+        regular = index % profile.regular == 0
+        purpose: Purpose = "detail"
+        if index:
+            wanted = regular and shown < min(largest, max(frame))
+            purpose = "large-faces" if wanted else "small-frame" if _area(base) <= profile.small else "grain"
+        levels.append(Level(size, origin, to_native, purpose))
+        if regular:
+            shown = (profile.largest_face or 0.0) * to_native.a
     pixels = sum(_area(level.size) for level in levels)
     return Plan(
         detector=profile.name,
@@ -361,6 +397,46 @@ def _at_scale(
         saved=profile.operations_per_pixel * (sum(map(_area, sizes)) - pixels),
         bytes=0.0,
     )
+
+
+def suited(plan: Plan, profile: Profile, grain: float) -> Plan:
+    """The plan for a frame whose grain is known: without the levels that are there for more of it, the others smoothed.
+
+    Halving a picture's sides halves its grain, and enlarging it takes none away. Where grain hides nothing on the next
+    finer level, or on the first one itself, none is smoothed away; the first level is left out where it hides all.
+
+    Args:
+        plan: for any grain.
+        profile: the detector's.
+        grain: of the decoded frame, see `grain.estimate`.
+    """
+    if profile.bearable == math.inf:
+        return plan
+    levels = []
+    for level in plan.levels:
+        if grain <= hiding(level, plan, profile):
+            levels += [] if level.purpose == "grain" else [level]
+            continue
+        left = grain / max(level.to_native.a / plan.reduction, 1.0)
+        if level.purpose == "detail" and left > profile.drowning and len(plan.levels) > 1:
+            continue
+        most = FIRST_PASSES if level.purpose == "detail" else MOST_PASSES
+        levels.append(replace(level, passes=min(round(left / profile.smoothed_by), most)))
+    return replace(
+        plan,
+        levels=tuple(levels),
+        smallest_face=plan.smallest_face * levels[0].to_native.a / plan.levels[0].to_native.a,
+        operations=profile.operations_per_pixel * sum(_area(level.size) for level in levels),
+        grain=grain,
+    )
+
+
+def hiding(level: Level, plan: Plan, profile: Profile) -> float:
+    """The most grain of the decoded frame of which no more than the detector bears is left on the next finer level.
+
+    Where there is more, a level is looked at that is there for grain.
+    """
+    return profile.bearable * max(level.to_native.a / plan.reduction * (profile.ratio or 1.0), 1.0)
 
 
 def canvas_size(levels: Sequence[Level], profile: Profile) -> Size:
@@ -388,10 +464,11 @@ def _bytes(profile: Profile, plan: Plan, tiling: Tiling, kept: float) -> float:
     stream = profile.streaming
     if stream is None:
         return held + kept + profile.bytes_per_pixel * _area(plan.base)
-    if plan.base != plan.shrunk:
+    if plan.base != plan.shrunk or profile.bearable < math.inf:  # resampled, or smoothed
         held += FRAME_BYTES_PER_PIXEL * plan.base[0] * BAND * KEPT_BANDS
     held += FRAME_BYTES_PER_PIXEL * sum(_area(level.size) for level in plan.levels[1:])
-    taken = max(buffers(profile, plan, tiling), kept)
+    sample = GRAIN_SAMPLE if profile.bearable < math.inf else 0.0
+    taken = max(buffers(profile, plan, tiling), kept) + sample
     return held * ALLOCATOR + taken + stream.band_bytes * BAND * plan.base[0] + OVERHEAD
 
 

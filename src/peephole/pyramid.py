@@ -193,6 +193,54 @@ def base(pixels: Pixels, plan: Plan) -> Pixels:
     return resample(resample(pixels, plan.shrunk), plan.base)
 
 
+def halved(pixels: Pixels, size: Size, buffers: Buffers) -> Pixels:
+    """Half of what `resample` makes of a picture: rounded means of 2x2 pixels, without an odd last row or column."""
+    width, height = size[0] // 2, size[1] // 2
+    half = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, BAND // 2):
+        end = min(top + BAND // 2, height)
+        low, high = 2 * top, 2 * end
+        rows = pixels[low:high] if pixels.shape[1::-1] == size else resample_rows(pixels, size, low, high)
+        pairs = buffers.array("pairs", (end - top, 2 * width, 3), np.uint16)
+        np.add(rows[::2, : 2 * width], rows[1::2, : 2 * width], out=pairs, dtype=np.uint16)
+        sums = _neighbours(pairs.reshape(-1), 3, buffers.array("sums", (pairs.size,), np.uint16))
+        sums += 2
+        sums >>= 2
+        for channel in range(3):  # every other pixel; one channel is copied three times as fast as all of them
+            half[top:end, :, channel] = sums.reshape(end - top, width, 6)[:, :, channel]
+    return half
+
+
+def smoothed(rows: Pixels, passes: int, buffers: Buffers) -> Pixels:
+    """Rows of a picture, (height, width, 3), smoothed so many times by (1, 2, 1) / 4 along each axis.
+
+    Two passes are summed at once in 16 bits, and rounded; beyond an edge lies its last pixel. So many rows as there are
+    passes depend on what lies beyond the first row, and beyond the last. They are good until the next ones.
+    """
+    height, width = rows.shape[:2]
+    for done in range(0, passes, 2):
+        taps = min(passes - done, 2)
+        wide = buffers.array("wide", (height + 2 * taps, width + 2 * taps, 3), np.uint16)
+        inner = wide[:, taps:-taps]
+        inner[taps:-taps] = rows
+        inner[:taps], inner[-taps:] = rows[:1], rows[-1:]
+        wide[:, :taps], wide[:, -taps:] = inner[:, :1], inner[:, -1:]
+        sums, other = wide.reshape(-1), buffers.array("other", (wide.size,), np.uint16)
+        for step in [3] * 2 * taps + [wide[0].size] * 2 * taps:
+            sums, other = _neighbours(sums, step, other), sums
+        sums += 1 << (4 * taps - 1)
+        sums >>= 4 * taps
+        rows = buffers.array("smoothed", (height, width, 3), np.uint8)
+        rows[:] = sums.reshape(wide.shape)[:height, :width]
+    return rows
+
+
+def _neighbours(numbers: NDArray[np.uint16], step: int, out: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    """The sum of each number and the one so many further; the last ones mean nothing. Flat, because that is fast."""
+    np.add(numbers[:-step], numbers[step:], out=out[:-step])
+    return out
+
+
 def resample(pixels: Pixels, size: Size) -> Pixels:
     """Resize to (width, height), keeping the outer edges; smaller with antialiasing, larger bilinear."""
     if (pixels.shape[1], pixels.shape[0]) == size:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from unicodedata import category
 
@@ -9,7 +10,7 @@ from .errors import FrameError
 from .faces import Face
 from .geometry import round_boxes
 from .pipeline import Analysis, Pipeline
-from .planner import Plan
+from .planner import Level, Plan, Profile, hiding
 from .timings.record import total
 
 GAP = "  "
@@ -94,8 +95,15 @@ def _cells(face: Face) -> list[str]:
 
 def describe_plan(plan: Plan, pipeline: Pipeline) -> str:
     """A plan as a page of text, and where its memory budget comes from."""
-    table = Table([("level", 5), ("size", 11), ("scale", 7), ("face found, native px", 21)])
-    face = plan.smallest_face
+    table = Table([("level", 5), ("size", 11), ("scale", 7), ("face found, native px", 21), ("for", -1)])
+    face, profile = plan.smallest_face, pipeline.detector.profile
+    grain = (
+        "not asked about"
+        if profile.bearable == math.inf
+        else "known when a picture is decoded: work and memory are for the most"
+        if plan.grain is None
+        else f"{plan.grain:.4f} of full scale"
+    )
     decoded = "" if plan.reduction == 1 else f", decoded at 1/{plan.reduction}"
     coarsened = (
         "" if plan.coarsened_from is None else f" (coarsened from {plan.coarsened_from:.1f}: the budget is small)"
@@ -108,6 +116,7 @@ def describe_plan(plan: Plan, pipeline: Pipeline) -> str:
         f"looked at as   {plan.base[0]}x{plan.base[1]} ({plan.scale:.4g} of native), "
         f"from {plan.shrunk[0]}x{plan.shrunk[1]}",
         f"smallest face  {face:.1f} native px{coarsened}",
+        f"grain          {grain}",
         f"work           {plan.operations / 1e9:.1f} GFLOP{saved}",
         f"strips         {plan.tiling.strip} rows of features, {plan.tiling.rows} of scores",
         f"memory         {(floor + plan.bytes) / 2**20:.0f} MiB, {floor / 2**20:.0f} of them the program's own",
@@ -118,8 +127,21 @@ def describe_plan(plan: Plan, pipeline: Pipeline) -> str:
     for index, level in enumerate(plan.levels):
         scale = 1 / level.to_native.a
         size = f"{level.size[0]}x{level.size[1]}"
-        lines.append(table.row([str(index), size, f"{scale:.4f}", f"{face * plan.scale / scale:.1f}"]))
+        found = f"{face * plan.scale / scale:.1f}"
+        lines.append(table.row([str(index), size, f"{scale:.4f}", found, _purpose(level, plan, profile)]))
         if face * plan.scale / scale > max(plan.frame):
             lines.append(f"and {len(plan.levels) - index - 1} smaller ones, for faces larger than the frame")
             break
     return "\n".join(lines)
+
+
+def _purpose(level: Level, plan: Plan, profile: Profile) -> str:
+    """What a level is looked at for, in words."""
+    most = hiding(level, plan, profile)
+    purpose = {
+        "detail": "the smallest faces",
+        "large-faces": "larger faces",
+        "small-frame": "a second look: the frame is small",
+        "grain": "faces that grain hides" + (f": only if above {most:.3f}" if plan.grain is None else ""),
+    }[level.purpose]
+    return f"{purpose}; smoothed {level.passes} times" if level.passes else purpose

@@ -132,6 +132,9 @@ def looked(analysis: Analysis) -> list[str]:
         f"faces from {plan.smallest_face:.0f} px{coarsened}",
         f"memory   {memory.measured / 1e6:.0f} of {memory.budget / 1e6:.0f} MB{most}",
     ]
+    if hidden := [level for level in plan.levels if level.purpose == "grain"]:
+        sizes = ", ".join(f"{level.size[0]}x{level.size[1]}" for level in hidden)
+        lines.insert(1, f"grain    {plan.grain:.3f} of full scale: looked at as {sizes} too")
     if plan.saved:
         lines.insert(1, "left out levels for faces larger than --max-face")
     return lines

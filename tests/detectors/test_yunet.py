@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from peephole.buffers import Buffers
-from peephole.detectors import Candidates, open_detector, profile, yunet
-from peephole.detectors.yunet import PROFILE, Yunet, _Said, _Source, _voted
+from peephole.detectors import open_detector, profile, yunet
+from peephole.detectors.yunet import PROFILE, Yunet, _Said, _Source
 from peephole.errors import ModelDamaged, ModelError, ModelNotFound, UsageError
 from peephole.frame import Frame
 from peephole.geometry import overlaps, suppress
 from peephole.models import folded, store
 from peephole.models.session import Runtime
-from peephole.pipeline import Pipeline, Scale
-from peephole.planner import WHOLE, Level, Plan, Tiling, plan
+from peephole.pipeline import Pipeline, Scale, _native, _suppressed
+from peephole.planner import WHOLE, Plan, Tiling, plan, suited
 from peephole.timings import StageClock
-from scenes import Picture
+from scenes import Picture, grained
 from scenes import scene as any_scene
 
 TILINGS = PROFILE.streaming.tilings
@@ -63,8 +63,10 @@ def maps(detector: Yunet, source: _Source, tiling: Tiling) -> dict[int, NDArray[
 # -- streamed and at once ---------------------------------------------------------------------------------------
 
 
-def assert_streamed_alike(detector: Yunet, picture: Picture, tilings: tuple[Tiling, ...], **options) -> None:
-    chosen = plan((picture.shape[1], picture.shape[0]), PROFILE, tiling=WHOLE, **options)
+def assert_streamed_alike(
+    detector: Yunet, picture: Picture, tilings: tuple[Tiling, ...], grain: float = 0.08, **options
+) -> None:
+    chosen = suited(plan((picture.shape[1], picture.shape[0]), PROFILE, tiling=WHOLE, **options), PROFILE, grain)
     source = _Source(picture, chosen.base)
     whole = maps(detector, source, WHOLE)
     quarter = source.quarter.copy()
@@ -78,8 +80,11 @@ def assert_streamed_alike(detector: Yunet, picture: Picture, tilings: tuple[Tili
         found = list(detector.scan(picture, replace(chosen, tiling=tiling), 0.3))
         for one, other in zip(faces, found, strict=True):
             assert one.level == other.level
-            for ours, theirs in zip(one[1:], other[1:], strict=True):
-                np.testing.assert_allclose(ours, theirs, atol=1e-2, err_msg=str(tiling))
+            ours, theirs = (np.column_stack([each[1], each[2], each[3].reshape(-1, 10)]) for each in (one, other))
+            assert ours.shape == theirs.shape, tiling
+            if len(ours):  # the parts come in another order
+                apart = np.abs(ours[:, None] - theirs).max(2)
+                assert max(apart.min(0).max(), apart.min(1).max()) <= 1e-2, tiling
 
 
 scales = st.sampled_from([{}, {"max_side": 150}, {"max_side": 333}, {"min_face": 31.7}, {"upsample": 1}])
@@ -90,10 +95,11 @@ scales = st.sampled_from([{}, {"max_side": 150}, {"max_side": 333}, {"min_face":
     st.tuples(st.integers(1, 700), st.integers(1, 700)),
     st.builds(Tiling, st.integers(1, 50), st.integers(1, 60), st.integers(4, 90)),
     scales,
+    st.sampled_from([0.0, 0.02, 0.04, 0.08, 0.2]),
     st.integers(0, 1000),
 )
-def test_any_frame_in_any_strips(detector, head, size, tiling, options, seed):
-    assert_streamed_alike(detector, scene(head, size, seed=seed), (tiling,), **options)
+def test_any_frame_in_any_strips(detector, head, size, tiling, options, grain, seed):
+    assert_streamed_alike(detector, scene(head, size, seed=seed), (tiling,), grain, **options)
 
 
 @pytest.mark.parametrize(
@@ -116,8 +122,9 @@ def test_the_tilings_in_use(detector, head, size, options):
 def test_there_are_faces_to_compare(detector, head):
     picture = scene(head, (700, 800))
     chosen = plan((700, 800), PROFILE, tiling=TILINGS[-1])
-    assert len(chosen.levels) == 2
-    assert next(len(each.boxes) for each in detector.scan(picture, chosen, 0.3)) >= 3
+    assert len(chosen.levels) == 4
+    found = [len(each.boxes) for each in detector.scan(picture, chosen, 0.3)]
+    assert all(count >= 3 for count in found[:3])
 
 
 def test_the_quarter_is_the_mean_of_four_by_four_pixels(detector, rng):
@@ -174,8 +181,9 @@ def test_opencv_sees_the_same_on_the_same_file(detector, head, size):
     for row in found[found[:, 14] > 0.5]:
         assert np.abs(strongest - row).max(1).min() < 0.1
 
-    # After it the faces are the same, and nearly where they were.
-    ours = Pipeline(detector).analyse(picture, min_confidence=0.5).faces
+    # After it the faces are the same, and nearly where they were; the coarser levels, which OpenCV lacks, left out.
+    finest = next(detector.scan(picture, suited(chosen, PROFILE, 0.0), 0.5 * detector.voter))
+    ours = _suppressed(*_native([finest]), detector, 0.5)
     clear = found[found[:, 14] > 0.5]
     assert len(ours) == len(clear)
     if len(ours):
@@ -260,7 +268,71 @@ def test_nobody_on_a_blank_frame(pipeline, size, value):
     assert faces.landmarks.shape == (0, 5, 2)
 
 
-# -- decoding and voting by hand --------------------------------------------------------------------------------
+# -- night and bad weather --------------------------------------------------------------------------------------
+
+
+def infrared(head: Image.Image, sides: tuple[int, ...], sigma: float, rng: np.random.Generator) -> Picture:
+    """Grey heads next to each other on 1200x800, darker than by day, with a camera's grain."""
+    frame = Image.new("L", (1200, 800), 90)
+    for index, side in enumerate(sides):
+        frame.paste(head.convert("L").resize((side, side)), (40 + 560 * index, 150))
+    return grained(0.05 + 0.6 * np.asarray(frame) / 255, sigma, rng, smoothed=True)
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.02, 0.04, 0.06, 0.08])
+def test_grain_hides_no_face_that_a_coarser_level_shows(pipeline, head, rng, sigma):
+    sides = (260, 500)
+    found = pipeline.analyse(infrared(head, sides, sigma, rng))
+    assert found.plan.grain == pytest.approx(sigma, rel=0.15, abs=0.006)
+    truth = np.array([[97, 65, 197, 170]]) * np.array(sides)[:, None] / 260 + [[40, 150] * 2, [600, 150] * 2]
+    assert len(found) == 2
+    assert overlaps(found.faces.boxes, truth).max(0).min() > 0.6
+    if sigma >= 0.06:  # too much for the finest level as it is
+        finest = pipeline.plan((1200, 800))
+        finest = replace(finest, levels=finest.levels[:1])
+        picture = infrared(head, sides, sigma, rng)
+        assert len(next(pipeline.detector.scan(picture, finest, 0.8)).boxes) == 0
+
+
+def weather(kind: str, rng: np.random.Generator) -> Picture:
+    """900x700, nobody there."""
+    y, x = np.mgrid[:700, :900]
+    flat = np.full((700, 900), 0.5)
+    if kind == "noise":
+        return rng.integers(0, 256, (700, 900, 3), np.uint8)
+    if kind == "salt and pepper":
+        return (
+            (np.choose(rng.choice(3, flat.shape, p=[0.9, 0.05, 0.05]), [flat, 0.0, 1.0]) * 255)
+            .astype(np.uint8)[:, :, None]
+            .repeat(3, 2)
+        )
+    values = {
+        "black": 0.0 * flat,
+        "white": 2.0 * flat,
+        "stripes": 0.2 + 0.6 * (x // 5 % 2),
+        "checks": 0.2 + 0.6 * ((x + y) % 2),
+        "half black": flat * (x > 450),
+        "spider": flat * (np.hypot(x - 400, y - 300) > 180) * (np.abs(np.sin(np.arctan2(y - 300, x - 400) * 4)) > 0.1),
+    }
+    if kind == "rain":
+        drops = rng.random((700, 900)) < 0.002
+        values[kind] = np.clip(flat + 0.4 * sum(np.roll(drops, step, 0) for step in range(25)), 0, 1)
+    return grained(values[kind], 0.0 if kind in ("black", "white") else 0.05, rng)
+
+
+WEATHERS = ["noise", "salt and pepper", "black", "white", "stripes", "checks", "half black", "spider", "rain"]
+
+
+@pytest.mark.parametrize("kind", WEATHERS)
+def test_nobody_in_bad_weather_and_not_much_more_work(pipeline, rng, kind):
+    found = pipeline.analyse(weather(kind, rng))
+    assert len(found) == 0
+    clean = suited(pipeline.plan((900, 700)), PROFILE, 0.0)
+    assert found.plan.operations <= 1.3 * clean.operations
+    assert found.plan.bytes <= pipeline.plan((900, 700)).bytes
+
+
+# -- decoding by hand --------------------------------------------------------------------------------
 
 
 def said(score: float, box: tuple[float, ...] = (0.5, 0.25, 0.0, math.log(2))) -> _Said:
@@ -300,36 +372,6 @@ def test_certain_cells_do_not_overflow():
         assert np.isfinite(boxes).all()
         assert np.isfinite(confidence).all()
         assert confidence.max() == pytest.approx(score, abs=1e-8)
-
-
-def voted(boxes, confidence, min_confidence=0.1, smallest=0.0) -> Candidates:
-    level = Level((100, 100), (0, 0), None)
-    landmarks = np.repeat(np.asarray(boxes, float)[:, None, :2], 5, 1)
-    found = Candidates(level, np.asarray(boxes, float), np.asarray(confidence, float), landmarks)
-    return _voted(found, min_confidence, smallest)
-
-
-def test_a_face_is_where_its_boxes_say_by_their_confidence():
-    # The second has a say; the third overlaps too little, the fourth is too weak, the fifth is another face.
-    boxes = [[0, 0, 10, 10], [2, 0, 12, 10], [4, 0, 14, 10], [1, 0, 11, 10], [50, 50, 60, 60]]
-    _, places, confidence, landmarks = voted(boxes, [0.8, 0.6, 0.7, 0.5, 0.2])
-    moved = 2 * 0.6 / 1.4
-    np.testing.assert_allclose(places, [[moved, 0, 10 + moved, 10], [50, 50, 60, 60]])
-    assert confidence.tolist() == [0.8, 0.2]
-    np.testing.assert_allclose(landmarks[0], [[moved, 0]] * 5)
-
-
-def test_a_vote_counts_below_the_threshold_too():
-    boxes = [[0, 0, 10, 10], [2, 0, 12, 10]]
-    for least in (0.1, 0.7, 0.79):
-        np.testing.assert_allclose(voted(boxes, [0.8, 0.6], least).boxes[0, 0], 2 * 0.6 / 1.4)
-    assert len(voted(boxes, [0.8, 0.6], 0.8).boxes) == 0
-
-
-def test_boxes_without_area_and_small_ones():
-    assert voted([[5, 5, 5, 5]], [0.5]).boxes.tolist() == [[5, 5, 5, 5]]
-    assert voted([[0, 0, 50, 200], [0, 0, 99, 100]], [0.5, 0.4], smallest=100.0).boxes.tolist() == [[0, 0, 50, 200]]
-    assert voted(np.empty((0, 4)), []).boxes.shape == (0, 4)
 
 
 # -- files ------------------------------------------------------------------------------------------------------

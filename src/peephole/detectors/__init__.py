@@ -55,6 +55,14 @@ class Detector(Protocol):
         ...
 
     @property
+    def voter(self) -> float | None:
+        """Share of a face's strongest box's confidence that a box of it needs to have a say in where the face is.
+
+        None: none but the strongest has. The others lie at confidences down to this share of what is asked for.
+        """
+        ...
+
+    @property
     def landmarks(self) -> LandmarkKind:
         """Which landmarks come with the boxes."""
         ...
@@ -74,8 +82,8 @@ class Detector(Protocol):
             plan: how to look at it.
             min_confidence: in the detector's own unit.
             clock: gets the stages that there are of these: "resize", the pixels of the levels; "head", the network's
-                part at high resolution; "tail", the rest of it; "suppress", one box a face. None is going on while a
-                level's candidates are handed over.
+                part at high resolution; "tail", the rest of it. None is going on while a level's candidates are
+                handed over.
         """
         ...
 

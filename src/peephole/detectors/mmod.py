@@ -59,6 +59,7 @@ class Mmod:
     """The detector of dlib's ``mmod_human_face_detector.dat``: score threshold 0, one square window."""
 
     profile = PROFILE
+    voter = None
     landmarks: LandmarkKind = "none"
 
     def __init__(self, runtime: Runtime = ONNXRUNTIME) -> None:

@@ -19,6 +19,7 @@ class Planted:
     profile: Profile = mmod.PROFILE
     nms_overlap = 1.0
     nms_covered = 1.0
+    voter = None
     landmarks: LandmarkKind = "none"
 
     def __init__(self, boxes: Boxes, levels: Sequence[int]) -> None:

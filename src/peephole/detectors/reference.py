@@ -50,6 +50,7 @@ class _Dlib(ABC):
 
     nms_overlap = 1.0  # dlib has suppressed already
     nms_covered = 1.0
+    voter = None
     landmarks: LandmarkKind = "none"
 
     @abstractmethod
