@@ -6,9 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from peephole.detectors import profile as detector_profile
 from peephole.faces import Face, Match
 from peephole.match import Rejection
 from peephole.pipeline import Memory
+from peephole.planner import plan, suited
 from peephole.why import decision, explain, looked, odds, shown
 from sightings import BLURRED, CLEAR, NOBODY, RULE, analysis, at, family
 
@@ -136,6 +138,14 @@ def test_a_plan_that_had_to_be_coarsened_says_so():
     assert f"not from {wanted.plan.smallest_face:.0f} px as asked for" in looked(coarser)[0]
     over = replace(wanted, memory=Memory(100_000_000, 90_000_000, 120_000_000))
     assert looked(over)[1] == "memory   120 of 100 MB: MORE THAN THE BUDGET"
+
+
+def test_levels_for_what_grain_hides_are_told():
+    profile = detector_profile("yunet")
+    planned = plan((1536, 1536), profile)
+    clean, grainy = (replace(analysis(), plan=suited(planned, profile, grain)) for grain in (0.0, 0.04))
+    assert not any("grain" in line for line in looked(clean))
+    assert looked(grainy)[1] == "grain    0.040 of full scale: looked at as 768x768 too"
 
 
 def test_what_a_face_shows():
