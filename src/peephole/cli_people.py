@@ -89,7 +89,8 @@ def _enrolled(looking: Looking, how: How, gallery: Gallery, name: str, photos: t
             verdict = f"refused: {problem}"
         else:
             verdict = "enrolled again" if done.again else "enrolled"
-            verdict += f", turned by {done.turned} degrees" if done.turned else ""
+            way = "clockwise" if done.turned > 0 else "anticlockwise"
+            verdict += f", turned by {abs(done.turned)} degrees {way}" if done.turned else ""
             verdict += f" but weak: {'; '.join(done.weak)}" if done.weak else ""
         click.echo(f"{escaped(file)}: {verdict}")
     return refused
