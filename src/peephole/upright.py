@@ -209,6 +209,8 @@ class Looks:
         """A face that a faint box is of, if it stands upside down or leans; otherwise None."""
         looks = [self._look(box, angle) for angle in FAINT_TURNS]
         best = max(looks, key=_confidence)
+        if best.confidence <= least:  # the right one of these turns is no more than 30 degrees away
+            return None
         found, known = self._straightened(best)
         return _boxed(found, looks) if known and found.confidence > max(least, CERTAIN) else None
 
