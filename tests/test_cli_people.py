@@ -122,7 +122,8 @@ def test_enroll_says_by_how_much_a_face_is_turned(file, photos, tmp_path):
     with Image.open(photos / "grace.png") as image:
         image.rotate(180).save(tmp_path / "down.png")
     line, _ = ok("enroll", "Grace", tmp_path / "down.png")
-    assert re.fullmatch(r"enrolled, turned by -?1[78]\d degrees", line.removeprefix(f"{tmp_path / 'down.png'}: "))
+    verdict = line.removeprefix(f"{tmp_path / 'down.png'}: ")
+    assert re.fullmatch(r"enrolled, turned by 1[78]\d degrees (anti)?clockwise", verdict)
     (seen,) = ok("label", "--jsonl", "--rotate", "180", tmp_path / "down.png")
     seen = json.loads(seen)
     assert (seen["turn"], [face["name"] for face in seen["faces"]]) == (180, ["Grace"])

@@ -94,8 +94,9 @@ def _enrolled(looking: Looking, how: How, gallery: Gallery, name: str, photos: t
         for file, error in files:
             found = error or next(done)
             if isinstance(found, Enrolment):
+                way = "clockwise" if found.turned > 0 else "anticlockwise"
                 verdict = "enrolled again" if found.again else "enrolled"
-                verdict += f", turned by {found.turned} degrees" if found.turned else ""
+                verdict += f", turned by {abs(found.turned)} degrees {way}" if found.turned else ""
                 verdict += f" but weak: {'; '.join(found.weak)}" if found.weak else ""
             else:
                 refused += 1
