@@ -54,7 +54,7 @@ FAINT = 0.15
 """Confidence of a box that may be a face upside down: all of 331 such portraits had more, and 327 more than 0.3."""
 FAINT_TURNS = (180, 30, 330)
 """Degrees by which what is in such a box may lean."""
-MOST_FAINT = 4
+MOST_FAINT = 2
 """So many faint boxes of a frame are looked at, the strongest."""
 SIDE, FACE = 128, 64.0
 """Side in pixels of what is looked at again, and of the square as large as the face's box there."""
@@ -215,8 +215,8 @@ class Looks:
             first = max([first, self._look(box, 30), self._look(box, -30)], key=_confidence)
             if first.angle == 0 and (first.confidence >= SURE or self._leads(first, box)):
                 return None, True
-        if profile and straight and first.confidence > 0:
-            return None, self._leads(first, box)
+        if profile and straight and self._leads(first, box):
+            return None, True
         if first.confidence >= SURE:
             return self._straightened(first)
         looks = [self._look(box, angle) for angle in range(0, 360, STEP)]
