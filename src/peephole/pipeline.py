@@ -18,7 +18,7 @@ from .detectors import Candidates, Detector, open_detector
 from .errors import BudgetTooSmall, PeopleError, UsageError, memory_errors
 from .faces import Face, Faces
 from .frame import Frame, Snapshot, Source, open_source, turned_size
-from .geometry import IDENTITY, Points, Transform, suppress, voters
+from .geometry import IDENTITY, Points, Transform, areas, suppress, voters
 from .match import People, Rule, Similarity, match
 from .memory import Budget, current_rss, find_budget, parse_size, peak_rss, reset_peak, return_what_is_freed
 from .models.session import Runtime
@@ -210,6 +210,9 @@ def check_people(people: People, recognizer: Identified) -> None:
         )
 
 
+SEEN = 48.0
+"""Side of a square as large as a face whose place one level shows as well as a finer one would, in the level's pixels:
+from there down what is lost by a pixel that a landmark is off grows fast."""
 LEFT_BEHIND = 4_000_000
 """Bytes that aligning and embedding a first frame's faces leave taken, outside of the networks' buffers: 2 to 3 MB.
 
@@ -471,7 +474,9 @@ class Pipeline:
             candidates = list(detector.scan(frame.pixels, planned, voters, clock))
         with clock.stage("map"):  # the one place where coordinates become native
             # The plan's levels are of the frame as it is turned.
-            faces, exactness = _native(candidates, Transform.turn(frame.native_size, frame.turn).inverse())
+            grainy = (planned.grain or 0.0) > detector.profile.bearable
+            back = Transform.turn(frame.native_size, frame.turn).inverse()
+            faces, exactness = _native(candidates, back, grainy=grainy)
         with clock.stage("detect"), clock.stage("suppress"):
             faces = _suppressed(faces, exactness, detector, faintest)
         oriented = np.ones(len(faces), bool)
@@ -533,19 +538,28 @@ def _given(model: M) -> M:
     return model
 
 
-def _native(candidates: list[Candidates], back: Transform = IDENTITY) -> tuple[Faces, NDArray[np.float64]]:
+def _native(
+    candidates: list[Candidates], back: Transform = IDENTITY, *, grainy: bool = False
+) -> tuple[Faces, NDArray[np.float64]]:
     """What was found on all levels, in native pixels; landmarks where the detector finds them.
 
-    And how exact each place is: levels are off by about as many of their own pixels, so one over a pixel's area.
+    And how exact each place is, (n,). Levels are off by about as many of their own pixels, so it is one over a pixel's
+    area. On a grainy frame it is the grain that they are off by, of which a pixel has the less the larger it is, as
+    long as the face is no smaller than `SEEN` of them.
 
     Args:
         candidates: of each level.
         back: from what was planned for to native pixels.
+        grainy: the frame has grain that hides faces on its finest level.
     """
     boxes = np.concatenate([level.to_native.boxes(boxes) for level, boxes, _, _ in candidates])
     confidence = np.concatenate([each.confidence for each in candidates])
     points = [each.level.to_native.points(each.landmarks) for each in candidates if each.landmarks is not None]
-    exactness = [np.full(len(boxes), 1 / (level.to_native.a * level.to_native.e)) for level, boxes, _, _ in candidates]
+    exactness = []
+    for level, within, _, _ in candidates:
+        area = level.to_native.a * level.to_native.e
+        large = np.minimum(np.sqrt(areas(within)) / SEEN, 1.0) ** 4
+        exactness.append(area * large if grainy else np.full(len(within), 1 / area))
     faces = Faces(back.boxes(boxes), confidence, back.points(np.concatenate(points)) if points else None)
     return faces, np.concatenate(exactness)
 
