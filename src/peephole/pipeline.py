@@ -420,7 +420,8 @@ class Pipeline:
         if keep:
             keep(frame)
         self._kept = max(self._kept, planner.buffers(detector.profile, planned, planned.tiling))
-        faces, oriented = self._found(frame, planned, min_confidence, clock, closely=embed, learns=learns)
+        mounted = size if learns else None
+        faces, oriented = self._found(frame, planned, min_confidence, clock, mounted, closely=embed, thorough=twins)
         if embed:
             faces = self._embedded(frame, faces, oriented, clock, twins=twins)
             if people is not None:
@@ -452,9 +453,10 @@ class Pipeline:
         planned: Plan,
         min_confidence: float | None,
         clock: StageClock,
+        mounted: Size | None,
         *,
         closely: bool,
-        learns: bool,
+        thorough: bool,
     ) -> tuple[Faces, NDArray[np.bool_]]:
         """The faces on a frame, and for which of them it is known which way up they stand, (n,); see `upright`.
 
@@ -463,12 +465,14 @@ class Pipeline:
             planned: how to look at it.
             min_confidence: see `analyse`.
             clock: for the stages.
+            mounted: how the camera of frames of this size is mounted is found out from the faces; None: that is told.
             closely: far faces are looked at again for their landmarks.
-            learns: how the camera is mounted is found out from the faces.
+            thorough: turned faces are searched for whatever frames before have shown.
         """
         detector = self.detector
         least = detector.profile.default_confidence if min_confidence is None else min_confidence
-        faintest = min(least, FAINT) if learns else least
+        search = mounted is not None and (thorough or self._mounting.searches(mounted))
+        faintest = min(least, FAINT) if search else least
         with clock.stage("detect"):
             voters = min(faintest, least * (detector.voter or 1.0))
             candidates = list(detector.scan(frame.pixels, planned, voters, clock))
@@ -484,10 +488,11 @@ class Pipeline:
             with clock.stage("detect"), clock.stage("upright"):
                 looks = Looks(frame, detector)
                 faces, oriented = looks.upright(faces, least)
-                if learns:
+                if search:
                     faces, oriented = self._sideways(frame, faces, oriented, least, planned.tiling)
+                if mounted is not None:
                     turns = [quarter(each) for each in cast("Points", faces.landmarks)[oriented]]
-                    self._mounting.note(frame.native_size, turns)
+                    self._mounting.note(mounted, frame.turn, turns)
                 if closely:
                     faces = looks.closer(faces)
         return faces, oriented

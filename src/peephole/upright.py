@@ -79,6 +79,8 @@ AGAIN = 640
 """Longer side in pixels of a frame's copy that is looked at on its side: a sixth of the pixels of 1536x1536."""
 AGREED = 3
 """So many frames, one after the other, show how a camera is mounted."""
+FRUITLESS = 8
+"""So many frames in a row without a face are searched for turned ones; from there on one in so many."""
 SIZES = 8
 """Sizes of frames that are told apart: cameras differ in them, and so do pictures that lie and that stand."""
 
@@ -92,21 +94,43 @@ def check_rotate(rotate: object) -> None:
 class Mounting:
     """How the faces on the last frames stood, by the frames' size: by how much to turn the next one first.
 
-    Only what is looked at first depends on it: each face is turned by what its own looks say.
+    What is looked at first depends on it, and whether a frame without an upright face is searched for turned ones. Each
+    face that is found is turned by what its own looks say.
     """
 
     def __init__(self) -> None:
         """Nothing is known yet."""
         self._last: OrderedDict[Size, deque[int]] = OrderedDict()
+        self._empty: OrderedDict[Size, int] = OrderedDict()
 
     def turn(self, size: Size) -> int:
         """Degrees clockwise by which to turn a frame of this native size: what the last ones agree on, or 0."""
         last = self._last.get(size, deque())
         return last[0] if len(last) == AGREED and len(set(last)) == 1 else 0
 
-    def note(self, size: Size, turns: Iterable[int]) -> None:
-        """Note how much each face of a frame had to be turned; a frame without a face says nothing."""
+    def searches(self, size: Size) -> bool:
+        """Whether it is worth while to search a frame of this native size that shows no upright face.
+
+        A search takes half as long as all the rest, and most frames without a face show leaves or cars. So if the last
+        `FRUITLESS` have shown nobody, one in so many is searched.
+        """
+        empty = self._empty.get(size, 0)
+        return empty < FRUITLESS or empty % FRUITLESS == 0
+
+    def note(self, size: Size, turn: int, turns: Iterable[int]) -> None:
+        """Note how a frame's faces stood; one without a face says nothing of that.
+
+        Args:
+            size: of the frame, native.
+            turn: degrees by which it was turned first.
+            turns: how much each of its faces had to be turned.
+        """
         said = set(turns)
+        if said != {turn}:
+            self._empty[size] = 0 if said else self._empty.get(size, 0) + 1
+            self._empty.move_to_end(size)
+        if len(self._empty) > SIZES:
+            self._empty.popitem(last=False)
         if not said:
             return
         last = self._last.setdefault(size, deque(maxlen=AGREED))
