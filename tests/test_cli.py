@@ -27,7 +27,17 @@ from peephole.recognizers import RECOGNIZERS
 from peephole.timings.read import read as read_timings
 
 PEEPHOLE = [sys.executable, "-m", "peephole"]
-STAGES = ["decode", "plan", "detect", "detect.resize", "detect.head", "detect.tail", "map", "detect.suppress"]
+STAGES = [
+    "decode",
+    "plan",
+    "detect",
+    "detect.resize",
+    "detect.head",
+    "detect.tail",
+    "map",
+    "detect.suppress",
+    "detect.upright",
+]
 KEYS = ["image", "width", "height", "faces", "plan", "memory", "timings_ms", "models"]
 PLAN_KEYS = [
     *("detector", "frame", "reduction", "shrunk", "base", "levels", "purposes", "passes", "grain", "strip_rows"),
@@ -787,7 +797,7 @@ def test_timings_log_a_line_a_frame(tmp_path, hostile, eileen_crop):
     peephole("detect", "--timings", log, eileen_crop, hostile / "half.jpg", hostile / "missing.jpg", status=1)
     seen, half, missing = jsonl(log.read_text())
     assert (seen["source"], seen["width"], seen["height"], seen["faces"]) == (str(eileen_crop), 256, 256, 1)
-    assert (seen["schema"], seen["plan"]) == (2, "256x256/1/40/1")
+    assert (seen["schema"], seen["plan"]) == (2, "256x256/2/40/1")
     assert seen["total_ms"] == pytest.approx(
         sum(seen["timings_ms"][name] for name in ("decode", "plan", "detect", "map"))
     )

@@ -520,7 +520,8 @@ def test_status_says_what_a_model_lacks(known):
         gallery.put_embedding(1, "f" * 64, np.ones(3))
     lines = ok("gallery", "status")
     assert any("2 of 3 faces" in line for line in lines)
-    assert f"             the others: peephole gallery reembed {' '.join(recognizer(known))}" in lines
+    lacking = "1 face without a vector, or without one for the night"
+    assert f"             {lacking}: peephole gallery reembed {' '.join(recognizer(known))}" in lines
     assert "model        ffffffffffff: 1 of 3 faces, the model's own rule" in lines
 
 

@@ -5,6 +5,7 @@ import os
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
@@ -16,7 +17,7 @@ from peephole.enrolment import photo_of
 from peephole.frame import read
 from peephole.gallery import Gallery
 from peephole.remember import remember
-from sightings import BLURRED, CLEAR, Circle, analysis, frame
+from sightings import BLURRED, CLEAR, Circle, analysis, at, frame
 
 
 def peephole(gallery: Path, *arguments, status=0):
@@ -215,9 +216,30 @@ def test_options_of_the_list_are_no_options_of_its_commands(drawn):
 # Naming, with a recognizer whose vectors lie on a circle
 
 
+ANGLES = {"0.jpg": 0, "1.jpg": 3, "2.jpg": 40}
+
+
+class Around(Circle):
+    """Looks at stored faces, each of which is at the angle that stands for its source; twins lie across."""
+
+    @property
+    def recognizer(self):
+        return self
+
+    def vectors(self, stored):
+        vectors = at(*[ANGLES[each.source] for each in stored])
+        return np.stack([vectors, vectors[:, ::-1]], axis=1)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+
 @pytest.fixture
 def circle(monkeypatch):
-    monkeypatch.setattr("peephole.recognizers.open_recognizer", lambda name: Circle())
+    monkeypatch.setattr("peephole.cli_unknowns.open_looking", lambda *arguments, **more: (Around(), {}))
 
 
 def test_the_best_photos_are_enrolled_and_the_others_deleted(gallery, circle):
@@ -233,6 +255,8 @@ def test_the_best_photos_are_enrolled_and_the_others_deleted(gallery, circle):
     with Gallery.open(gallery) as opened:
         assert [photo.source for photo in opened.photos("Ada")] == ["0.jpg", "2.jpg"]
         assert opened.unknowns() == []
+        known = opened.known(Circle.model_id)
+        np.testing.assert_array_equal(known.twins, known.embeddings[:, ::-1])  # made when they became somebody's
     assert dropped not in gallery.read_bytes() + _log(gallery)
 
 

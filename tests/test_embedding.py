@@ -38,11 +38,24 @@ def test_a_clear_near_face_is_embedded_once_and_as_it_is(chip):
     np.testing.assert_array_equal(embed(Corner(), chip[None], CLEAN, NEAR), [[200, 0, 0]])
 
 
-@pytest.mark.parametrize(("grains", "sizes"), [(CLEAN, NEAR / 4), (np.full(1, 1.01 * GRAINY), NEAR)])
+@pytest.mark.parametrize(("grains", "sizes"), [(CLEAN, NEAR / 4), (np.full(1, DROWNED), NEAR)])
 def test_a_far_or_noisy_face_counts_with_its_mirror_image(chip, grains, sizes):
     np.testing.assert_allclose(embed(Corner(), chip[None], grains, sizes), [[100, 0, 100]], atol=1)
     (vector,) = embed(Corner("cosine"), chip[None], grains, sizes)
     np.testing.assert_allclose(vector, [0.5**0.5, 0, 0.5**0.5], atol=0.01)
+
+
+def test_it_comes_by_degrees(chip):
+    for grains, sizes in (
+        (np.linspace(GRAINY, DROWNED, 9), np.full(9, 2 * FAR)),
+        (np.zeros(9), np.linspace(FAR, 40, 9)),
+    ):
+        vectors = embed(Corner(), np.stack([chip] * 9), grains, sizes)
+        np.testing.assert_array_equal(vectors[0], [200, 0, 0])
+        np.testing.assert_allclose(vectors[-1], [100, 0, 100], atol=1)
+        steps = -np.diff(vectors[:, 0])
+        assert (steps[:4] > 0).all()
+        assert steps.max() <= 100 / 4 + 1
 
 
 def test_each_face_by_its_own_grain(chip):
@@ -56,14 +69,12 @@ def test_nobody():
     assert embed(Corner(), np.zeros((0, 112, 112, 3), np.uint8), np.zeros(0), np.zeros(0)).shape == (0, 3)
 
 
-def test_smoothing_grows_with_the_grain_and_begins_where_there_is_some(rng):
+def test_smoothing_takes_noise_off(rng):
     chip = noisy(rng, 0.05)
     assert smoothed(chip, 0.0) is chip
-    assert smoothed(chip, GRAINY) is chip
-    left = [smoothed(chip, share).std() for share in np.linspace(GRAINY, DROWNED, 5)]
+    left = [smoothed(chip, share).std() for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
     assert left == sorted(left, reverse=True)
     assert left[-1] < 0.3 * left[0]
-    np.testing.assert_array_equal(smoothed(chip, DROWNED), smoothed(chip, 1.0))
 
 
 def test_colourless_is_the_luminance(chip):

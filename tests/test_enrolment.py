@@ -154,14 +154,14 @@ def test_photo_that_stands_otherwise_is_turned(gallery, grace, degrees):
     done = enroll(pipeline, gallery, "Grace", np.ascontiguousarray(np.rot90(upright, -degrees // 90)))
     assert abs((done.turned + degrees + 180) % 360 - 180) < 12
     (photo,) = gallery.photos("Grace")
-    (vector,) = vectors_of([photo], pipeline)
+    ((vector, _),) = vectors_of([photo], pipeline)
     (embedding,) = gallery.known(pipeline.recognizer.model_id).embeddings
     assert min(cosine(vector, known.embedding), cosine(embedding, known.embedding)) > 0.8
-    assert cosine(vector, embedding) > 0.97
+    assert cosine(vector, embedding) > 0.95
     # The crop itself stands upright: dlib's landmarks, which take it for that, are found on it.
     other = Pipeline("yunet", "resnet", threads=1)
     (seen,) = other.analyse(upright, embed=True)
-    (vector,) = vectors_of([photo], other)
+    ((vector, _),) = vectors_of([photo], other)
     assert np.linalg.norm(vector - seen.embedding) < 0.35
 
 
@@ -181,9 +181,10 @@ def test_crop_gives_the_vector_of_the_whole_frame(eileen, recognizer, times):
     pixels = np.asarray(Image.fromarray(eileen.pixels).resize(size, Image.Resampling.BICUBIC))
     pipeline = looking(np.multiply(EILEEN_BOX, times), recognizer=recognizer)
     frame = Frame(pixels)
-    (face,) = pipeline.analyse(frame, embed=True)
-    (vector,) = vectors_of([stored(photo_of(frame, face))], pipeline)
+    (face,) = pipeline.analyse(frame, twins=True)
+    ((vector, twin),) = vectors_of([stored(photo_of(frame, face))], pipeline)
     assert cosine(vector, face.embedding) > 0.99
+    assert cosine(twin, face.twin) > 0.99
 
 
 @pytest.mark.parametrize(("kept_by", "wanted"), [("sface", "resnet"), ("resnet", "sface")])
@@ -192,7 +193,7 @@ def test_crop_kept_for_one_model_serves_another(eileen, kept_by, wanted):
     after = Pipeline(before.detector, wanted, threads=1)
     (face,) = before.analyse(eileen, embed=True)
     assert face.kind == ("arcface" if kept_by == "sface" else "dlib")
-    (vector,) = vectors_of([stored(photo_of(eileen, face))], after)
+    ((vector, _),) = vectors_of([stored(photo_of(eileen, face))], after)
     (again,) = after.analyse(eileen, embed=True)
     assert cosine(vector, again.embedding) > (0.95 if wanted == "sface" else 0.99)  # three points, not five
 
@@ -201,9 +202,9 @@ def test_crop_without_landmarks_gets_some(eileen, at_eileen):
     (face,) = at_eileen.analyse(eileen, embed=True)
     whole = stored(photo_of(eileen, face))
     bare = stored(replace(photo_of(eileen, face), landmarks=None, landmark_kind="none"))
-    for vector in vectors_of([whole, bare], at_eileen):
+    for vector, _ in vectors_of([whole, bare], at_eileen):
         assert cosine(vector, face.embedding) > 0.99
-    assert vectors_of([], at_eileen).shape == (0, 128)
+    assert vectors_of([], at_eileen).shape == (0, 2, 128)
 
 
 def test_damaged_crop_is_named(chequered, at_eileen):

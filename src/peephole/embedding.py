@@ -18,8 +18,9 @@ DROWNED = 0.018
 """Grain from which a chip is smoothed in full; from `GRAINY` on it is in proportion. See `quality.grain`."""
 WIDEST = 1.4 / 112
 """Standard deviation of the Gaussian that smooths such a chip, in sides of the chip."""
-FAR = 56.0
-"""Geometric mean of a box's sides, in native pixels, below which a chip is enlarged and so blurred."""
+FAR, FARTHER = 56.0, 48.0
+"""Geometric means of a box's sides, in native pixels: from the first down a chip is enlarged and so blurred; from the
+second on its mirror image counts as much as the chip."""
 
 
 def embed(recognizer: Recognizer, chips: Pixels, grains: NDArray[np.float64], sizes: NDArray[np.float64]) -> Embeddings:
@@ -27,7 +28,8 @@ def embed(recognizer: Recognizer, chips: Pixels, grains: NDArray[np.float64], si
 
     A chip is smoothed as far as its own grain asks; one without grain stays as it is. A vector of a face that is noisy
     or far is the mean of the chip's own and its mirror image's, which err differently; ArcFace and others average so
-    for every face (J. Deng et al., "ArcFace", 2019), here only those that gain from it pay for it.
+    for every face (J. Deng et al., "ArcFace", 2019), here only those that gain from it pay for it. Both come by
+    degrees, so that two looks at the same face give nearly the same vector.
 
     Args:
         recognizer: makes the vectors.
@@ -35,23 +37,26 @@ def embed(recognizer: Recognizer, chips: Pixels, grains: NDArray[np.float64], si
         grains: (n,), see `quality.grain`.
         sizes: (n,), geometric means of the boxes' sides in native pixels.
     """
-    shown = np.stack([smoothed(*each) for each in zip(chips, grains.tolist(), strict=True)]) if len(chips) else chips
+    noise = np.clip((grains - GRAINY) / (DROWNED - GRAINY), 0, 1)
+    shown = np.stack([smoothed(*each) for each in zip(chips, noise.tolist(), strict=True)]) if len(chips) else chips
     vectors = recognizer.embed(shown)
-    faint = (grains > GRAINY) | (sizes < FAR)
-    if faint.any():
+    faint = np.maximum(noise, np.clip((FAR - sizes) / (FAR - FARTHER), 0, 1))
+    rows = np.flatnonzero(faint)
+    if len(rows):
+        share = (faint[rows, None] / 2).astype(np.float32)
+        mirrored = recognizer.embed(np.ascontiguousarray(shown[rows][:, :, ::-1]))
         vectors = vectors.copy()
-        vectors[faint] = (vectors[faint] + recognizer.embed(np.ascontiguousarray(shown[faint][:, :, ::-1]))) / 2
+        vectors[rows] = (1 - share) * vectors[rows] + share * mirrored
         if recognizer.similarity == "cosine":
-            vectors[faint] /= np.maximum(np.linalg.norm(vectors[faint], axis=1, keepdims=True), 1e-12)
+            vectors[rows] /= np.maximum(np.linalg.norm(vectors[rows], axis=1, keepdims=True), 1e-12)
     return vectors
 
 
-def smoothed(chip: Pixels, grain: float) -> Pixels:
-    """A chip, (side, side, 3) uint8 RGB, without as much of its noise as helps a recognizer."""
-    share = min((grain - GRAINY) / (DROWNED - GRAINY), 1.0)
-    if share <= 0:
+def smoothed(chip: Pixels, share: float) -> Pixels:
+    """A chip, (side, side, 3) uint8 RGB, smoothed by a share, 0 to 1, of what helps a recognizer with the worst."""
+    if not share:
         return chip
-    return np.asarray(Image.fromarray(chip).filter(ImageFilter.GaussianBlur(float(share * WIDEST * len(chip)))))
+    return np.asarray(Image.fromarray(chip).filter(ImageFilter.GaussianBlur(share * WIDEST * len(chip))))
 
 
 def colourless(chips: Pixels) -> Pixels:

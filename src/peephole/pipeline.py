@@ -471,14 +471,15 @@ class Pipeline:
         """
         detector = self.detector
         least = detector.profile.default_confidence if min_confidence is None else min_confidence
-        search = mounted is not None and (thorough or self._mounting.searches(mounted))
+        grainy = (planned.grain or 0.0) > detector.profile.bearable
+        # By night the detector hardly sees turned faces anyway, unless the whole frame is turned first.
+        search = mounted is not None and (thorough or (not grainy and self._mounting.searches(mounted)))
         faintest = min(least, FAINT) if search else least
         with clock.stage("detect"):
             voters = min(faintest, least * (detector.voter or 1.0))
             candidates = list(detector.scan(frame.pixels, planned, voters, clock))
         with clock.stage("map"):  # the one place where coordinates become native
             # The plan's levels are of the frame as it is turned.
-            grainy = (planned.grain or 0.0) > detector.profile.bearable
             back = Transform.turn(frame.native_size, frame.turn).inverse()
             faces, exactness = _native(candidates, back, grainy=grainy)
         with clock.stage("detect"), clock.stage("suppress"):

@@ -75,8 +75,8 @@ CERTAIN = 0.9
 """The same where it was too faint to be reported as it stood: of so many boxes some seem to be faces by chance."""
 LEAD = 0.02
 """By how much a face's confidence must exceed that of the same face upside down: 99 of 100 portraits exceed it."""
-AGAIN = 640
-"""Longer side in pixels of a frame's copy that is looked at on its side: a sixth of the pixels of 1536x1536."""
+AGAIN = 512
+"""Longer side in pixels of a frame's copy that is looked at on its side: a ninth of the pixels of 1536x1536."""
 AGREED = 3
 """So many frames, one after the other, show how a camera is mounted."""
 FRUITLESS = 8

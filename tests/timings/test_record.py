@@ -14,7 +14,7 @@ def test_everything_of_a_frame_is_in_it(eileen_file):
     analysis = Pipeline(threads=1).analyse(eileen_file, embed=True)
     found = Record.of(analysis)
     assert (found.source, found.width, found.height, found.faces) == (str(eileen_file), 512, 512, 1)
-    assert found.plan == "512x512/1/40/1"
+    assert found.plan == "512x512/3/40/1"
     assert (found.detector, found.recognizer) == ("yunet", "sface")
     assert (found.runtime, found.threads) == (f"onnxruntime {versions()['onnxruntime']}", 1)
     assert (found.version, found.cpu) == (versions()["peephole"], here().cpu)

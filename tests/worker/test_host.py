@@ -156,7 +156,7 @@ def test_what_a_gallery_holds_is_looked_at_by_the_worker(real, eileen, eileen_fi
     stored = [StoredPhoto(**cut | bare, id=7, name="", created=0.0) for bare in ({}, {"landmarks": None})]
     np.testing.assert_array_equal(real.vectors(stored), vectors_of(stored, here))
     np.testing.assert_array_equal(real.portrait(stored[0]), portrait(stored[0]))
-    assert real.vectors([]).shape == (0, 128)
+    assert real.vectors([]).shape == (0, 2, 128)
     broken = StoredPhoto(**cut | {"crop": photo.crop[:100]}, id=7, name="", created=0.0)
     for look in (real.portrait, lambda face: real.vectors([face])):
         with pytest.raises(GalleryDamaged, match="the crop of face 7: cut off or damaged"):
