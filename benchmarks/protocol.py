@@ -90,10 +90,10 @@ def nearest_middle(faces: Iterable[Face], width: int, height: int) -> Face | Non
 class Looked:
     """Pictures, each looked at once."""
 
-    def __init__(self, pipeline: Pipeline, pictures: Iterable[Path]) -> None:
+    def __init__(self, pipeline: Pipeline, pictures: Iterable[Path], *, twins: bool = False) -> None:
         self.found: dict[Path, tuple[Faces, int, int]] = {}
         for picture in pictures:
-            analysis = pipeline.analyse(picture, embed=True)
+            analysis = pipeline.analyse(picture, embed=True, twins=twins)
             self.found[picture] = analysis.faces, analysis.width, analysis.height
 
     def face(self, picture: Path, change: Callable[[Faces], Faces] = lambda faces: faces) -> Face | None:

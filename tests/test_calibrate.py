@@ -234,3 +234,20 @@ def test_a_picture_without_strangers_or_other_people():
     alone = draw(calibrate(family(Ada=(0,)), NOBODY, RULE))
     assert alone.size == SIZE
     assert len(colours(alone)) > 3
+
+
+# The night
+
+
+def test_the_rule_for_the_night_becomes_stricter_with_the_days_and_never_less_strict():
+    rule = Rule("cosine", 0.5, 0.05, impostors=RULE.impostors, night=Rule("cosine", 0.4))
+    assert calibrate(FAMILY, NOBODY, rule).rule.night == rule.night
+    alike = calibrate(family(Cid=(0, 5), Ada=(50, 55)), NOBODY, rule).rule
+    assert alike.night.threshold == pytest.approx(0.4 + (alike.threshold - 0.5))
+
+
+def test_two_people_who_are_alike_without_colour_set_the_nights_floor():
+    rule = Rule("cosine", 0.5, 0.05, impostors=RULE.impostors, night=Rule("cosine", 0.4))
+    people = People(("Ada", "Bob"), at(0, 120), twins=at(0, 30))
+    assert calibrate(people, NOBODY, rule).rule.threshold == 0.5
+    assert calibrate(people, NOBODY, rule).rule.night.threshold == pytest.approx(cosine(30))

@@ -130,7 +130,7 @@ def calibrate(
     It is the least score, in steps of `GRID`, at which strangers are expected to be named no more often than by the
     model's rule, where the expectation is that of the strangers at hand and of `PRIOR` more who follow the model's
     curve; and it lies above every score between two enrolled people. Without strangers and with people who are not
-    alike it stays the model's.
+    alike it stays the model's. The rule for the night becomes stricter with it, never less strict.
 
     Args:
         people: with at least one person who is not ignored. The ignored, and the corrections, count as strangers.
@@ -163,7 +163,9 @@ def calibrate(
     threshold = _fit(alien, pair, photos, base)
     # What the curve alone would let in there is let in: strangers who came outweigh it.
     by_curve = base.false_alarm(threshold, photos)
-    rule = replace(base, threshold=threshold, strangers=max(base.strangers, by_curve or 0.0))
+    stricter = max(threshold - base.limit(photos), 0.0)
+    night = _night(base, people.at_night().embeddings[known], owners, stricter)
+    rule = replace(base, threshold=threshold, strangers=max(base.strangers, by_curve or 0.0), night=night)
     limit = rule.limit(photos)
 
     best, next_best = own.max(1)[several], other.max(1)[several]
@@ -184,6 +186,18 @@ def calibrate(
         named=Share(int((alien >= limit).sum()), len(alien)),
         false_alarm=_expected(limit, alien, photos, base),
     )
+
+
+def _night(base: Rule, twins: NDArray[np.float32], owners: NDArray[np.object_], stricter: float) -> Rule | None:
+    """The rule for the night: as much stricter as the day's has become, and above every two people without colour.
+
+    Strangers are few enough by day; nobody calibrates by those of the nights alone.
+    """
+    if base.night is None:
+        return None
+    alike = np.where(owners[:, None] == owners[None, :], -np.inf, compare(twins, twins, base.similarity))
+    floor = math.nextafter(float(alike.max(initial=-np.inf)), math.inf)
+    return replace(base.night, threshold=max(base.night.threshold + stricter, floor))
 
 
 def _strangers(

@@ -116,6 +116,16 @@ SFACE_RULE = Rule(
         *((-0.111, 0.99), (0.094, 0.5), (0.207, 0.1), (0.298, 0.01)),
         *((0.365, 1e-3), (0.421, 1e-4), (0.478, 1e-5)),
     ),
+    # The same pairs without their colour. Faces by infrared light score lower, those of the family too.
+    night=Rule(
+        "cosine",
+        threshold=0.44,
+        margin=0.1,
+        impostors=(
+            *((-0.115, 0.99), (0.091, 0.5), (0.206, 0.1), (0.299, 0.01)),
+            *((0.368, 1e-3), (0.428, 1e-4), (0.485, 1e-5)),
+        ),
+    ),
 )
 """For SFace: it names 2 strangers in 10,000, which leaves room for strangers who look more like the family."""
 
