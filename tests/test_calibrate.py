@@ -242,7 +242,8 @@ def test_a_picture_without_strangers_or_other_people():
 def test_the_rule_for_the_night_becomes_stricter_with_the_days_and_never_less_strict():
     rule = Rule("cosine", 0.5, 0.05, impostors=RULE.impostors, night=Rule("cosine", 0.4))
     assert calibrate(FAMILY, NOBODY, rule).rule.night == rule.night
-    alike = calibrate(family(Cid=(0, 5), Ada=(50, 55)), NOBODY, rule).rule
+    people = People(("Cid", "Ada"), at(0, 45), twins=at(0, 180))
+    alike = calibrate(people, NOBODY, rule).rule
     assert alike.night.threshold == pytest.approx(0.4 + (alike.threshold - 0.5))
 
 
