@@ -3,9 +3,9 @@
     python benchmarks/impostors.py EVAL [--night] [--detector NAME --recognizer NAME] [--json FILE]
 
 All pairs of photographs of EVAL/lfw and EVAL/household that show different people, each by the face nearest to its
-middle; with --night without their colour. Prints the score that a share of them reaches, as `Rule.impostors` has it, and
-the share of pairs of one person above it. LFW names some people twice and some wrongly, so nothing is read beyond 1 in
-100,000, where 30 pairs decide.
+middle; with --night without their colour. Prints the score that a share of them reaches, as `Rule.impostors` has it,
+and the share of pairs of one person above it. LFW names some people twice and some wrongly, so nothing is read beyond
+1 in 100,000, where 30 pairs decide.
 """
 
 from __future__ import annotations
