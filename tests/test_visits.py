@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from peephole.match import People, Rejection, Rule, match
 from peephole.quality import Quality
-from peephole.visits import GAP, HOLD, REMEMBERED, SHARE, Picture, Sighting, Visits, decide, weight
+from peephole.visits import GAP, HOLD, REMEMBERED, SHARE, SHARE_AT_NIGHT, Picture, Sighting, Visits, decide, weight
 
 RULE = Rule("cosine", 0.5, 0.1)
 ADA, BOB, EVE, MAX = np.eye(4, 8, dtype=np.float32)
@@ -61,6 +61,19 @@ def test_a_track_of_grey_faces_is_decided_by_the_twins_and_the_rule_for_the_nigh
         (event,) = tracker.close()
         assert event.visit.names == names
         assert event.visit.tracks[0].match.nearest == ("Bob" if all(grey) else "Ada")
+
+
+def test_grainy_frames_that_disagree_count_for_more_at_night_than_by_day():
+    scores = {}
+    for grey in (False, True):
+        tracker = Visits(FAMILY, RULE)
+        for time in range(4):  # each frame's error is its own
+            tracker.update([replace(seen(time, towards(ADA, 0.8, other=4 + time)), grey=grey)], time)
+        (event,) = tracker.close()
+        scores[grey] = event.visit.tracks[0].match.score
+    length = math.sqrt(0.8**2 + (1 - 0.8**2) / 4)
+    assert scores[False] == pytest.approx(0.8 / length * length**SHARE)
+    assert scores[True] == pytest.approx(0.8 / length * length**SHARE_AT_NIGHT)
 
 
 def test_cameras_have_visits_of_their_own():

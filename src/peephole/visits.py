@@ -34,6 +34,9 @@ GAP = 30.0
 SHARE = 0.75
 """How much of the frames' disagreement counts against a track's score: at 1 the score is about the mean of the frames'
 scores and loses family with dlib's model; at 0 it is the mean vector's own and lets strangers in."""
+SHARE_AT_NIGHT = 0.25
+"""The same of faces without colour, whose frames disagree by their grain more than by how the face is held: a mean
+takes that off. With 0.75 more of the family stay unknown (docs/accuracy.md)."""
 HOLD = 0.02
 """How far, in score, a track's evidence must fall below the threshold before an open visit takes its name back."""
 LINK: dict[Similarity, float] = {"cosine": 0.30, "euclidean": 0.40}
@@ -385,15 +388,16 @@ def decide(track: Track, people: People, rule: Rule) -> Match:
     """
     if not track.weight:
         return Match(UNCLEAR, decided="unclear")
+    share = SHARE
     if track.grey:
-        people, rule = people.at_night(), rule.at_night()
+        people, rule, share = people.at_night(), rule.at_night(), SHARE_AT_NIGHT
     limit = rule.limit(people.known)
     mean = track.total / track.weight
-    spread = SHARE * max(track.squares / track.weight - float(mean @ mean), 0.0)
+    spread = share * max(track.squares / track.weight - float(mean @ mean), 0.0)
 
     if rule.similarity == "cosine":
         # Of unit vectors the mean's length is what their cosines with their mean's direction come to on average.
-        length = (float(mean @ mean) / (track.squares / track.weight)) ** (SHARE / 2) if track.squares else 1.0
+        length = (float(mean @ mean) / (track.squares / track.weight)) ** (share / 2) if track.squares else 1.0
 
         def lowered(score: float) -> float:
             return score * length
