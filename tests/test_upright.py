@@ -250,6 +250,14 @@ def test_a_face_that_clearly_stands_upright_is_not_looked_at_again(portraits):
     assert analysis.faces[0].quality.oriented
 
 
+def test_a_frame_that_drowns_in_grain_is_not_looked_at_again_unless_somebody_is_to_be_enrolled(rng):
+    noise = rng.integers(0, 256, (480, 640, 3), np.uint8)
+    for options, looks in (({"embed": True}, 1), ({"twins": True}, 2)):
+        detector = Seeing(0.1)
+        assert len(Pipeline(detector, threads=1).analyse(noise, **options)) == 0
+        assert detector.looked == looks
+
+
 def test_only_auto_looks_at_an_empty_frame_again(portraits):
     for rotate, looks in ((None, 2), (0, 1), (90, 1)):
         detector = Seeing(0.1)

@@ -26,7 +26,7 @@ from .planner import Plan, Size, Tiling
 from .quality import assess, eyes, reason
 from .recognizers import Recognizer, open_recognizer
 from .timings import Environment, StageClock, here
-from .upright import FAINT, Looks, Mounting, check_rotate, joined, sideways
+from .upright import FAINT, HOPELESS, Looks, Mounting, check_rotate, joined, sideways
 
 M = TypeVar("M")
 
@@ -472,8 +472,8 @@ class Pipeline:
         detector = self.detector
         least = detector.profile.default_confidence if min_confidence is None else min_confidence
         grainy = (planned.grain or 0.0) > detector.profile.bearable
-        # By night the detector hardly sees turned faces anyway, unless the whole frame is turned first.
-        search = mounted is not None and (thorough or (not grainy and self._mounting.searches(mounted)))
+        worthwhile = mounted is not None and (planned.grain or 0.0) <= HOPELESS and self._mounting.searches(mounted)
+        search = mounted is not None and (thorough or worthwhile)
         faintest = min(least, FAINT) if search else least
         with clock.stage("detect"):
             voters = min(faintest, least * (detector.voter or 1.0))

@@ -79,6 +79,9 @@ AGAIN = 512
 """Longer side in pixels of a frame's copy that is looked at on its side: a ninth of the pixels of 1536x1536."""
 AGREED = 3
 """So many frames, one after the other, show how a camera is mounted."""
+HOPELESS = 0.03
+"""Grain of a frame, see `grain.estimate`, above which turned faces are not searched for: the detector hardly sees them,
+unless the whole frame is turned first."""
 FRUITLESS = 8
 """So many frames in a row without a face are searched for turned ones; from there on one in so many."""
 SIZES = 8

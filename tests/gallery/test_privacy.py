@@ -1,5 +1,6 @@
 """What is deleted is gone from the files: their bytes are searched."""
 
+import dataclasses
 import json
 import logging
 import signal
@@ -150,7 +151,7 @@ def test_a_reader_in_the_way_is_named_and_the_next_opening_makes_it_good(
     crowd, path, photo, vector, monkeypatch, caplog
 ):
     wanted = enrol(crowd, photo, vector)
-    monkeypatch.setattr(schema, "BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(schema, "FORMAT", dataclasses.replace(schema.FORMAT, timeout=0.05))
     with Gallery.open(path) as other, closing(sqlite3.connect(path, isolation_level=None)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT * FROM people").fetchall()
