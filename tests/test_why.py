@@ -8,7 +8,7 @@ import pytest
 
 from peephole.detectors import profile as detector_profile
 from peephole.faces import Face, Match
-from peephole.match import Rejection
+from peephole.match import Rejection, Rule
 from peephole.pipeline import Memory
 from peephole.planner import plan, suited
 from peephole.why import decision, explain, looked, odds, shown
@@ -189,3 +189,12 @@ def test_scores_are_those_of_the_match():
     (verdict,) = explain(analysis(20, people=people), people, RULE).verdicts
     assert f"Ada {cosine(20):.3f}, then Bob {cosine(70):.3f}" in "\n".join(verdict.lines())
     assert np.isclose(verdict.face.match.margin, cosine(20) - cosine(70), atol=1e-6)
+
+
+def test_a_face_without_colour_is_held_against_the_nights_rule():
+    rule = replace(RULE, night=Rule("cosine", 0.4, 0.1))
+    grey = replace(CLEAR, colour=0.0)
+    assert why(60, people=family(Ada=(0,)), rule=rule, qualities=[grey]) == [
+        f"Ada: {cosine(60):.3f} ≥ 0.400, and nobody else is known"
+    ]
+    assert why(62, people=family(Ada=(0,)), rule=rule) == [f"unknown: {cosine(62):.3f} < 0.500; Ada is the most alike"]

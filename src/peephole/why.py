@@ -74,7 +74,7 @@ class Explanation:
             f"{escaped(analysis.source)}: {analysis.width}x{analysis.height}",
             *(f"  {line}" for line in looked(analysis)),
             f"  known    {counted(self.people, 'person', 'people')} by {counted(self.photos, 'photo')}; a name needs a "
-            f"score of {self.limit:.3f}{_and_lead(self.rule)}",
+            f"score of {self.limit:.3f}{_by_night(self.rule, self.photos)}{_and_lead(self.rule)}",
         ]
         if not self.verdicts:
             smallest = analysis.plan.smallest_face
@@ -211,6 +211,10 @@ def _candidates(match: Match) -> str:
     if match.margin is None or match.score is None:
         return first
     return f"{first}, then {match.runner_up} {match.score - match.margin:.3f}"
+
+
+def _by_night(rule: Rule, photos: int) -> str:
+    return f" ({rule.night.limit(photos):.3f} without colour)" if rule.night else ""
 
 
 def _and_lead(rule: Rule) -> str:
