@@ -38,7 +38,7 @@ def test_the_newest_are_kept(tmp_path):
         crops.keep(path, b"png")
         os.utime(path, (T + number, T + number))
     crops.tidy()
-    assert names(tmp_path) == ["3-1-0.png", "4-1-0.png", "5-1-0.png"]
+    assert names(tmp_path) == ["visit-3-1-0.png", "visit-4-1-0.png", "visit-5-1-0.png"]
 
 
 def test_for_a_set_time(tmp_path):
@@ -49,17 +49,17 @@ def test_for_a_set_time(tmp_path):
         os.utime(crops.path(f"{number}@1", 0), (T + 30 * number, T + 30 * number))
     now[0] = T + 91
     crops.tidy()
-    assert names(tmp_path) == ["2-1-0.png"]
+    assert names(tmp_path) == ["visit-2-1-0.png"]
 
 
 def test_nothing_else_is_touched(tmp_path):
-    (tmp_path / "holiday.png").write_bytes(b"mine")
+    (tmp_path / "2026-11-20.png").write_bytes(b"mine")
     (tmp_path / "1-2-3.jpg").write_bytes(b"mine")
     (tmp_path / "1-2-3.png.bak").write_bytes(b"mine")
     crops = Crops(tmp_path, most=1, seconds=0, clock=lambda: T + 10**9)
     crops.keep(crops.path("1@1", 0), b"png")
     crops.tidy()
-    assert names(tmp_path) == ["1-2-3.jpg", "1-2-3.png.bak", "holiday.png"]
+    assert names(tmp_path) == ["1-2-3.jpg", "1-2-3.png.bak", "2026-11-20.png"]
 
 
 def test_what_a_killed_process_left_is_no_hindrance(tmp_path):
@@ -69,8 +69,8 @@ def test_what_a_killed_process_left_is_no_hindrance(tmp_path):
     path.with_name(f".{path.name}").symlink_to(elsewhere)
     crops.keep(path, b"png")
     assert (path.read_bytes(), elsewhere.exists()) == (b"png", False)
-    (tmp_path / ".7-7-7.png").write_bytes(b"half")
-    os.utime(tmp_path / ".7-7-7.png", (T, T))
+    (tmp_path / ".visit-7-7-7.png").write_bytes(b"half")
+    os.utime(tmp_path / ".visit-7-7-7.png", (T, T))
     crops.tidy()
     assert names(tmp_path) == [path.name]
 

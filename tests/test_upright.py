@@ -72,8 +72,8 @@ def test_a_mounting_is_known_once_so_many_frames_agree():
     mounting = Mounting()
     for _ in range(AGREED):
         assert mounting.turn((640, 480)) == 0
-        mounting.note((640, 480), 0, [90, 90])
-        mounting.note((640, 480), 0, [])  # nobody there says nothing
+        mounting.note((640, 480), [90, 90])
+        mounting.note((640, 480), [])  # nobody there says nothing
     assert mounting.turn((640, 480)) == 90
     assert mounting.turn((480, 640)) == 0  # of pictures of another size nothing is known
 
@@ -82,32 +82,29 @@ def test_a_mounting_is_known_once_so_many_frames_agree():
 def test_a_frame_that_says_otherwise_ends_that(other):
     mounting = Mounting()
     for _ in range(AGREED):
-        mounting.note((640, 480), 0, [90])
-    mounting.note((640, 480), 0, other)
+        mounting.note((640, 480), [90])
+    mounting.note((640, 480), other)
     assert mounting.turn((640, 480)) == 0
 
 
 def test_sizes_that_were_not_seen_for_long_are_forgotten():
     mounting = Mounting()
     for _ in range(AGREED):
-        mounting.note((640, 480), 0, [270])
+        mounting.note((640, 480), [270])
     for width in range(1, SIZES + 1):
-        mounting.note((width, 480), 0, [0])
+        mounting.note((width, 480), [0])
     assert mounting.turn((640, 480)) == 0
 
 
-def test_frames_without_a_face_are_searched_now_and_then_until_one_shows_somebody_turned():
+def test_frames_without_a_face_are_searched_now_and_then_until_one_shows_somebody():
     mounting, size = Mounting(), (640, 480)
     searched = []
     for _ in range(3 * FRUITLESS):
         searched.append(mounting.searches(size))
-        mounting.note(size, 0, [])
+        mounting.note(size, [])
     assert searched == [True] * (FRUITLESS + 1) + ([False] * (FRUITLESS - 1) + [True]) + [False] * (FRUITLESS - 1)
     assert mounting.searches((480, 640))
-    mounting.note(size, 0, [0])  # somebody upright, whom no search has found, tells nothing
-    mounting.note(size, 0, [])
-    assert not mounting.searches(size)
-    mounting.note(size, 0, [180])
+    mounting.note(size, [0])
     assert mounting.searches(size)
 
 

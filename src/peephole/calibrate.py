@@ -164,7 +164,7 @@ def calibrate(
     # What the curve alone would let in there is let in: strangers who came outweigh it.
     by_curve = base.false_alarm(threshold, photos)
     stricter = max(threshold - base.limit(photos), 0.0)
-    night = _night(base, people.at_night().embeddings[known], owners, stricter)
+    night = _night(base, people.at_night().embeddings[known], owners, stricter, photos)
     rule = replace(base, threshold=threshold, strangers=max(base.strangers, by_curve or 0.0), night=night)
     limit = rule.limit(photos)
 
@@ -188,7 +188,9 @@ def calibrate(
     )
 
 
-def _night(base: Rule, twins: NDArray[np.float32], owners: NDArray[np.object_], stricter: float) -> Rule | None:
+def _night(
+    base: Rule, twins: NDArray[np.float32], owners: NDArray[np.object_], stricter: float, photos: int
+) -> Rule | None:
     """The rule for the night: as much stricter as the day's has become, and above every two people without colour.
 
     Strangers are few enough by day; nobody calibrates by those of the nights alone.
@@ -197,7 +199,8 @@ def _night(base: Rule, twins: NDArray[np.float32], owners: NDArray[np.object_], 
         return None
     alike = np.where(owners[:, None] == owners[None, :], -np.inf, compare(twins, twins, base.similarity))
     floor = math.nextafter(float(alike.max(initial=-np.inf)), math.inf)
-    return replace(base.night, threshold=max(base.night.threshold + stricter, floor))
+    least = base.night.limit(photos) + stricter if stricter else base.night.threshold
+    return replace(base.night, threshold=max(least, floor))
 
 
 def _strangers(

@@ -83,8 +83,10 @@ def _enrolled(looking: Looking, how: How, gallery: Gallery, name: str, photos: t
     """Enrol the photos and print a verdict each; how many were refused."""
     from .enrolment import Enrolment, enroll_all
     from .files import PassedOver, listed
+    from .gallery import checked_name
     from .report import escaped
 
+    checked_name(name)  # before anything takes time
     passed = PassedOver()
     files = list(chain.from_iterable(listed(each, passed=passed) for each in photos))
     sound = [file for file, error in files if error is None]

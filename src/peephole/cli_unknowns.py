@@ -111,7 +111,7 @@ def name_group(group: int, name: str, force: bool, recognizer: str, in_process: 
     The best photos are taken; blurred ones, those nearly the same as another, and any that got into the group by
     mistake are deleted.
     """
-    from .gallery import Gallery, checked_name, reembed
+    from .gallery import Gallery, checked_name
     from .people import Known
     from .remember import choose
     from .report import escaped
@@ -134,9 +134,10 @@ def name_group(group: int, name: str, force: bool, recognizer: str, in_process: 
                 f"group-{group} is not enrolled as {name}: {objections[0]}; --force enrols it all the same"
             )
         new = name not in {person.name for person in opened.people()}
-        opened.name_group(group, name, [faces[index].id for index in chosen.photos])
-        for _ in reembed(opened, model.model_id, looking.vectors):
-            pass  # until now they were nobody's photos, and had no twins
+        photos = [faces[index] for index in chosen.photos]
+        twins = looking.vectors(photos)  # until now nobody was compared with them
+        opened.name_group(group, name, [each.id for each in photos])
+        opened.put_embeddings(model.model_id, zip([each.id for each in photos], twins, strict=True))
         click.echo(
             f"{escaped(name)}: {'new, ' * new}{counted(len(chosen.photos), 'photo')} enrolled from the "
             f"{counted(len(faces), 'face')} of group-{group}"
@@ -182,13 +183,19 @@ def _judged(name: str, faces: list[Unknown], vectors: Any, known: People, rule: 
 
 def _alike(gallery: Gallery, name: str, model: Identified, rule: Rule) -> list[str]:
     """Which other groups are now this person, by most of their faces."""
+    import numpy as np
+
     from .match import match
 
     stored = gallery.unknown_vectors(model.model_id)
     if not len(stored):
         return []
     people = gallery.known(model.model_id)
-    hers = [each.decided == "named" and each.name == name for each in match(stored.embeddings, people, rule)]
+    qualities = {face.id: face.quality for group in gallery.groups() for face in gallery.unknowns(group.id)}
+    seen = [qualities.get(int(face)) for face in stored.faces]
+    grey = np.array([quality is not None and quality.grey for quality in seen], bool)
+    found = match(stored.embeddings, people, rule, grey=grey)
+    hers = [each.decided == "named" and each.name == name for each in found]
     lines = []
     for group in gallery.groups():
         inside = [yes for yes, owner in zip(hers, stored.groups.tolist(), strict=True) if owner == group.id]

@@ -186,7 +186,7 @@ def _crops_of(named: str | None, folder: str, queue: Path, *, wanted: bool) -> C
     from .crops import Crops
 
     if named is None:
-        return Crops(queue.with_name(f".{queue.stem}.crops")) if wanted else None  # hidden ones are not looked into
+        return Crops(queue.with_name(f".{queue.name}.crops")) if wanted else None  # hidden ones are not looked into
     if Path(os.path.realpath(named)).is_relative_to(os.path.realpath(folder)):
         raise UsageError(f"--crops {named} lies in {folder}, where its pictures would be taken for the cameras'")
     return Crops(named)

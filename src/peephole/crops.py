@@ -42,7 +42,7 @@ class Crops:
             frame: the frame's name in its visit, ``NUMBER@SECONDS``.
             index: the face's, in the frame's order.
         """
-        return self._folder / f"{frame.replace('@', '-')}-{index}.png"
+        return self._folder / f"visit-{frame.replace('@', '-')}-{index}.png"
 
     def keep(self, path: Path, crop: bytes) -> None:
         """Write a crop, whole or not at all; those that are too many go.
@@ -75,4 +75,4 @@ class Crops:
                     Path(path).unlink()
 
 
-_OURS = re.compile(r"\.?\d+-\d+-\d+\.png")
+_OURS = re.compile(r"\.?visit-\d+-\d+-\d+\.png")

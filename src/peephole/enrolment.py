@@ -138,8 +138,6 @@ def enroll_all(
         ModelError, GalleryError: see `peephole.errors`; what was yielded before is stored.
     """
     name = checked_name(name)
-    recognizer = looking.recognizer
-    known, rule = gallery.known(recognizer.model_id), gallery.rule(recognizer.model_id) or recognizer.rule
     looked: list[_Candidate | FrameError | PhotoRefused] = []
     for source in sources:
         try:
@@ -148,6 +146,9 @@ def enroll_all(
             looked.append(error)
         if progress:
             progress(len(looked), len(sources))
+    recognizer = looking.recognizer
+    # Looking may have taken minutes, in which others have enrolled.
+    known, rule = gallery.known(recognizer.model_id), gallery.rule(recognizer.model_id) or recognizer.rule
     again, before = [], set[str]()
     for each in looked:
         if isinstance(each, _Candidate):
@@ -417,7 +418,10 @@ def vectors_of(stored: Sequence[StoredFace], pipeline: Pipeline) -> Embeddings:
         return np.zeros((0, 2, recognizer.dimensions), np.float32)
     chips = np.stack([_chip(each, pipeline) for each in stored])
     grains = np.array([grain(each) for each in chips])
-    sizes = np.sqrt(areas(np.array([each.box for each in stored])))
+    boxes = np.sqrt(areas(np.array([each.box for each in stored])))  # on the crops, which may have been shrunk
+    sizes = np.array(
+        [size if each.quality is None else each.quality.size for each, size in zip(stored, boxes, strict=True)]
+    )
     ways = (chips, colourless(chips))
     return np.stack([embed(recognizer, each, grains, sizes) for each in ways], axis=1)
 

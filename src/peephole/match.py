@@ -217,6 +217,13 @@ class People:
     def __len__(self) -> int:
         return len(self.names)
 
+    def by(self, rule: Rule, *, grey: bool) -> tuple[People, Rule]:
+        """Whom a face is compared with, and what decides: without colour, the twins and the rule for the night.
+
+        Where nobody has made twins, it is the photos as they are, and the rule for them.
+        """
+        return (self.at_night(), rule.at_night()) if grey and self.twins is not None else (self, rule)
+
     def at_night(self) -> People:
         """The same people by their photos without colour, for faces that have none."""
         if self.twins is None:
@@ -295,7 +302,7 @@ def match(
     """
     seen = np.ones(len(embeddings), bool) if clear is None else clear
     if grey is not None and grey.any():
-        night = iter(match(embeddings[grey], people.at_night(), rule.at_night(), clear=seen[grey]))
+        night = iter(match(embeddings[grey], *people.by(rule, grey=True), clear=seen[grey]))
         day = iter(match(embeddings[~grey], people, rule, clear=seen[~grey]))
         return tuple(next(night if each else day) for each in grey.tolist())
     if not len(people):

@@ -76,7 +76,7 @@ def unlike(name: str, score: float, *, nobody: bool = False) -> str:
 
 
 def same_person(name: str, people: People, rule: Rule) -> list[tuple[str, float]]:
-    """Who else is this person: by the rule more than half of the photos of each are the other's, whom nobody else is.
+    """Who else is this person: by the rule more than half of the photos of each are the other's.
 
     Args:
         name: the person's.

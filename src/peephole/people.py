@@ -20,6 +20,7 @@ from .geometry import areas
 from .match import People, Rule, match
 from .outliers import outliers, same_person, unlike
 from .pipeline import Analysis, Identified, Scale
+from .words import counted
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +126,10 @@ def _own(
     sure = {
         photo: _vectors(faces, shown)
         for photo, faces in looked
-        if isinstance(faces, Faces) and faces.embeddings is not None and (shown := subject(faces)) is not None
+        if isinstance(faces, Faces)
+        and faces.embeddings is not None
+        and (shown := subject(faces)) is not None
+        and _upright(faces, shown)
     }
     seen, twins = np.stack([*sure.values()], axis=1) if sure else (np.zeros((0, 0), np.float32),) * 2
     out, scores = outliers(seen, rule, twins=twins) if sure else ((), ())
@@ -142,10 +146,18 @@ def _own(
             problem(str(photo), str(faces))
         elif (known := _recognized(name, faces, person, rule)) is not None:
             vectors.append(known)
+        elif (shown := subject(faces)) is not None and not _upright(faces, shown):
+            problem(str(photo), "nobody can say which way up the face stands; turn the photo")
         else:
             found = "no face" if not len(faces) else f"{len(faces)} faces"
             problem(str(photo), f"{found} found, exactly one is needed")
     return vectors
+
+
+def _upright(faces: Faces, index: int) -> bool:
+    """Whether a face stands upright as far as anybody knows: those that do not are alike, whoever they are."""
+    quality = faces[index].quality
+    return quality is None or quality.oriented
 
 
 def _recognized(name: str, faces: Faces, person: People | None, rule: Rule) -> NDArray[np.float32] | None:
@@ -204,6 +216,7 @@ class Known:
     def __init__(self) -> None:
         """Nothing is read yet."""
         self._last: tuple[object, People, Rule] | None = None
+        self._said = False  # that twins are missing
 
     def read(self, gallery: Gallery, recognizer: Identified) -> tuple[People, Rule]:
         """The people, and the rule calibrated for the recognizer or else its own.
@@ -223,11 +236,12 @@ class Known:
         last = self._last
         if last is None or last[0] != state:
             people = gallery.known(recognizer.model_id)
-            if lacking := gallery.missing_count(recognizer.model_id):
+            if not self._said and (lacking := gallery.twinless_count(recognizer.model_id)):
+                self._said = True
                 log.warning(
-                    "%d faces in %s have no twin without colour, and are told less well at night; make them: "
+                    "%s in %s without a twin that has no colour, told less well at night; make them: "
                     "peephole gallery reembed",
-                    lacking,
+                    counted(lacking, "face"),
                     gallery.path,
                 )
             last = self._last = (state, people, gallery.rule(recognizer.model_id) or recognizer.rule)

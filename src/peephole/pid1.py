@@ -25,6 +25,7 @@ def step_aside() -> None:
     if os.getpid() != 1:
         return
     awaited = PASSED_ON | {signal.SIGCHLD}
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where it is ignored the system buries by itself and says nothing
     before = signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
     child = os.fork()
     if not child:

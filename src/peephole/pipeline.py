@@ -398,30 +398,18 @@ class Pipeline:
             fingerprint = opened.fingerprint() if isinstance(opened, Snapshot) else ""
         learns = rotate is None and detector.landmarks == "arcface"
         size = opened.size if isinstance(opened, Snapshot) else opened.native_size
-        turn = self._mounting.turn(size) if learns else rotate or 0
-        with clock.stage("plan"):
-            if isinstance(opened, Snapshot):
-                planned = self.plan(
-                    turned_size(size, turn),
-                    scale,
-                    reducible=opened.reducible,
-                    encoded=len(opened.data),
-                    decoder=opened.decoder_bytes,
-                )
-            else:
-                # The pixels that it came with are there beside those that are turned.
-                planned = self.plan(turned_size(size, turn), scale, encoded=opened.pixels.nbytes if turn else 0)
-        with clock.stage("decode"):
-            frame = opened.decode(planned.reduction, turn) if isinstance(opened, Snapshot) else opened.turned(turn)
-        if (upright := turned_size(frame.native_size, turn)) != planned.frame:
-            planned = self.plan(upright, scale)  # turned by an orientation that stood behind the pixels
-        with clock.stage("plan"):
-            planned = planner.suited(planned, detector.profile, grain.estimate(frame.pixels))
+        mounted = size if learns and not twins else None  # a photo of somebody is no camera's
+        turn = self._mounting.turn(size) if mounted else rotate or 0
+        frame, planned = self._decoded(opened, turn, scale, clock)
+        look = functools.partial(self._found, min_confidence=min_confidence, clock=clock, mounted=mounted)
+        faces, oriented = look(frame, planned, closely=embed, thorough=learns and twins)
+        if mounted and turn and not len(faces):  # what the frames before have shown may hold no longer
+            del frame
+            turn = 0
+            frame, planned = self._decoded(opened, turn, scale, clock)
+            faces, oriented = look(frame, planned, closely=embed, thorough=False)
         if keep:
             keep(frame)
-        self._kept = max(self._kept, planner.buffers(detector.profile, planned, planned.tiling))
-        mounted = size if learns else None
-        faces, oriented = self._found(frame, planned, min_confidence, clock, mounted, closely=embed, thorough=twins)
         if embed:
             faces = self._embedded(frame, faces, oriented, clock, twins=twins)
             if people is not None:
@@ -447,14 +435,39 @@ class Pipeline:
             turn=turn,
         )
 
+    def _decoded(self, opened: Snapshot | Frame, turn: int, scale: Scale, clock: StageClock) -> tuple[Frame, Plan]:
+        """A picture's frame, turned by so many degrees, and how it is to be looked at."""
+        with clock.stage("plan"):
+            if isinstance(opened, Snapshot):
+                planned = self.plan(
+                    turned_size(opened.size, turn),
+                    scale,
+                    reducible=opened.reducible,
+                    encoded=len(opened.data),
+                    decoder=opened.decoder_bytes,
+                )
+            else:
+                # The pixels that it came with are there beside those that are turned.
+                encoded = opened.pixels.nbytes if turn else 0
+                planned = self.plan(turned_size(opened.native_size, turn), scale, encoded=encoded)
+        with clock.stage("decode"):
+            frame = opened.decode(planned.reduction, turn) if isinstance(opened, Snapshot) else opened.turned(turn)
+        if (upright := turned_size(frame.native_size, turn)) != planned.frame:
+            planned = self.plan(upright, scale)  # turned by an orientation that stood behind the pixels
+        with clock.stage("plan"):
+            profile = self.detector.profile
+            planned = planner.suited(planned, profile, grain.estimate(frame.pixels))
+        self._kept = max(self._kept, planner.buffers(profile, planned, planned.tiling))
+        return frame, planned
+
     def _found(
         self,
         frame: Frame,
         planned: Plan,
+        *,
         min_confidence: float | None,
         clock: StageClock,
         mounted: Size | None,
-        *,
         closely: bool,
         thorough: bool,
     ) -> tuple[Faces, NDArray[np.bool_]]:
@@ -465,7 +478,7 @@ class Pipeline:
             planned: how to look at it.
             min_confidence: see `analyse`.
             clock: for the stages.
-            mounted: how the camera of frames of this size is mounted is found out from the faces; None: that is told.
+            mounted: how the camera of frames of this size is mounted is found out from the faces; None: it is not.
             closely: far faces are looked at again for their landmarks.
             thorough: turned faces are searched for whatever frames before have shown.
         """
@@ -473,7 +486,7 @@ class Pipeline:
         least = detector.profile.default_confidence if min_confidence is None else min_confidence
         grainy = (planned.grain or 0.0) > detector.profile.bearable
         worthwhile = mounted is not None and (planned.grain or 0.0) <= HOPELESS and self._mounting.searches(mounted)
-        search = mounted is not None and (thorough or worthwhile)
+        search = thorough or worthwhile
         faintest = min(least, FAINT) if search else least
         with clock.stage("detect"):
             voters = min(faintest, least * (detector.voter or 1.0))
@@ -493,7 +506,7 @@ class Pipeline:
                     faces, oriented = self._sideways(frame, faces, oriented, least, planned.tiling)
                 if mounted is not None:
                     turns = [quarter(each) for each in cast("Points", faces.landmarks)[oriented]]
-                    self._mounting.note(mounted, frame.turn, turns)
+                    self._mounting.note(mounted, turns)
                 if closely:
                     faces = looks.closer(faces)
         return faces, oriented
@@ -603,7 +616,9 @@ def decide(faces: Faces, people: People, rule: Rule, threshold: float | None = N
     """
     if faces.embeddings is None:
         raise ValueError("faces without embeddings cannot be matched")
-    if threshold is not None:
-        return replace(faces, matches=match(faces.embeddings, people, rule.fixed(threshold), grey=faces.grey))
+    if threshold is not None:  # all faces that do not stand upright are alike, whoever they are
+        upright = None if faces.qualities is None else np.array([each.oriented for each in faces.qualities], bool)
+        fixed = rule.fixed(threshold)
+        return replace(faces, matches=match(faces.embeddings, people, fixed, clear=upright, grey=faces.grey))
     clear = None if faces.qualities is None else np.array([reason(each) is None for each in faces.qualities], bool)
     return replace(faces, matches=match(faces.embeddings, people, rule, clear=clear, grey=faces.grey))

@@ -16,6 +16,7 @@ mounted turned soon has its frames turned before they are looked at.
 from __future__ import annotations
 
 import math
+import threading
 from collections import OrderedDict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -105,10 +106,12 @@ class Mounting:
         """Nothing is known yet."""
         self._last: OrderedDict[Size, deque[int]] = OrderedDict()
         self._empty: OrderedDict[Size, int] = OrderedDict()
+        self._lock = threading.Lock()  # a pipeline may be shared
 
     def turn(self, size: Size) -> int:
         """Degrees clockwise by which to turn a frame of this native size: what the last ones agree on, or 0."""
-        last = self._last.get(size, deque())
+        with self._lock:
+            last = tuple(self._last.get(size, ()))
         return last[0] if len(last) == AGREED and len(set(last)) == 1 else 0
 
     def searches(self, size: Size) -> bool:
@@ -117,30 +120,23 @@ class Mounting:
         A search takes half as long as all the rest, and most frames without a face show leaves or cars. So if the last
         `FRUITLESS` have shown nobody, one in so many is searched.
         """
-        empty = self._empty.get(size, 0)
+        with self._lock:
+            empty = self._empty.get(size, 0)
         return empty < FRUITLESS or empty % FRUITLESS == 0
 
-    def note(self, size: Size, turn: int, turns: Iterable[int]) -> None:
-        """Note how a frame's faces stood; one without a face says nothing of that.
-
-        Args:
-            size: of the frame, native.
-            turn: degrees by which it was turned first.
-            turns: how much each of its faces had to be turned.
-        """
+    def note(self, size: Size, turns: Iterable[int]) -> None:
+        """Note how much each face of a frame of this native size had to be turned; one without says nothing of that."""
         said = set(turns)
-        if said != {turn}:
-            self._empty[size] = 0 if said else self._empty.get(size, 0) + 1
+        with self._lock:
+            self._empty[size] = 0 if said else self._empty.pop(size, 0) + 1
             self._empty.move_to_end(size)
-        if len(self._empty) > SIZES:
-            self._empty.popitem(last=False)
-        if not said:
-            return
-        last = self._last.setdefault(size, deque(maxlen=AGREED))
-        self._last.move_to_end(size)
-        last.append(said.pop() if len(said) == 1 else 0)
-        if len(self._last) > SIZES:
-            self._last.popitem(last=False)
+            if said:
+                last = self._last.setdefault(size, deque(maxlen=AGREED))
+                self._last.move_to_end(size)
+                last.append(said.pop() if len(said) == 1 else 0)
+            for known in (self._empty, self._last):
+                if len(known) > SIZES:
+                    known.popitem(last=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,16 +190,18 @@ class Looks:
             if known[index] and found is not None and found.landmarks is not None:
                 # Box and confidence stay as the detector has them.
                 landmarks[index] = self._frame.to_native.points(found.landmarks)
+        found_more = False
         fainter = np.flatnonzero(~kept & (confidence > FAINT))[:MOST_FAINT].tolist()
         for index in () if straight else fainter:
             found = self._turned(places[index], least)
             if found is not None and found.landmarks is not None:
-                kept[index], confidence[index] = True, found.confidence
+                kept[index], confidence[index], found_more = True, found.confidence, True
                 landmarks[index] = self._frame.to_native.points(found.landmarks)
                 if found.box is not None:
                     boxes[index] = self._frame.to_native.boxes(found.box)[0]
         rows = np.flatnonzero(kept)
-        return _one_each(Faces(boxes[rows], confidence[rows], landmarks[rows]), known[rows], self._detector)
+        faces, known = Faces(boxes[rows], confidence[rows], landmarks[rows]), known[rows]
+        return _one_each(faces, known, self._detector) if found_more else (faces, known)
 
     def closer(self, faces: Faces) -> Faces:
         """The faces, far ones with the landmarks that they have once they are seen as large as `FACE`.
@@ -335,6 +333,8 @@ def joined(one: Faces, known: NDArray[np.bool_], other: Faces, detector: Detecto
         other: the same of what was found on the side, and that only of which it is known.
         detector: that has found them.
     """
+    if not len(other):
+        return one, known
     both = Faces(
         np.concatenate([one.boxes, other.boxes]),
         np.concatenate([one.confidence, other.confidence]),

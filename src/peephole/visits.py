@@ -377,7 +377,7 @@ class Visits:
         if not face.weight:  # no evidence, no change
             return track
         decided = decide(track, self.people, self.rule)
-        rule = self.rule.at_night() if track.grey else self.rule
+        _, rule = self.people.by(self.rule, grey=track.grey)
         return replace(track, match=held(track.match, decided, rule.limit(self.people.known)))
 
 
@@ -388,9 +388,8 @@ def decide(track: Track, people: People, rule: Rule) -> Match:
     """
     if not track.weight:
         return Match(UNCLEAR, decided="unclear")
-    share = SHARE
-    if track.grey:
-        people, rule, share = people.at_night(), rule.at_night(), SHARE_AT_NIGHT
+    people, rule = people.by(rule, grey=track.grey)
+    share = SHARE_AT_NIGHT if track.grey else SHARE
     limit = rule.limit(people.known)
     mean = track.total / track.weight
     spread = share * max(track.squares / track.weight - float(mean @ mean), 0.0)

@@ -114,7 +114,7 @@ def explain(analysis: Analysis, people: People, rule: Rule) -> Explanation:
 
 def _applied(face: Face, rule: Rule, people: People) -> tuple[float, Rule]:
     """The least score that gives this face a name, and the rule that says so."""
-    applied = rule.at_night() if face.grey else rule
+    _, applied = people.by(rule, grey=face.grey)
     return applied.limit(people.known), applied
 
 

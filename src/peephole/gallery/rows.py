@@ -31,9 +31,10 @@ OFFERED = "group_id IN (SELECT id FROM groups WHERE NOT ignored)"
 IGNORED = "group_id IN (SELECT id FROM groups WHERE ignored)"
 LACKING = (
     "NOT EXISTS (SELECT 1 FROM embeddings WHERE face_id = faces.id AND model = :model"
-    " AND (twin IS NOT NULL OR group_id IS NOT NULL))"
+    f" AND (twin IS NOT NULL OR {OFFERED}))"
 )
 """Faces without a vector, and those that others are compared with, also without a twin."""
+TWINLESS = f"model = :model AND twin IS NULL AND (group_id IS NULL OR {IGNORED})"
 
 
 def add(

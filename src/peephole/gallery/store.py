@@ -152,7 +152,7 @@ class Gallery:
                 )
             ),
             model=model,
-            twins=rows.twins(photos + others),
+            twins=rows.twins(photos + others) if any(twin for *_, twin in photos + others) else None,
         )
 
     # -- people -------------------------------------------------------------------------------------------------
@@ -499,6 +499,11 @@ class Gallery:
     def missing_count(self, model: str) -> int:
         """How many faces have no embedding of this model, or are photos and corrections without a colourless twin."""
         return int(self._one(f"SELECT COUNT(*) FROM faces WHERE {rows.LACKING}", {"model": model})[0])
+
+    def twinless_count(self, model: str) -> int:
+        """How many faces that others are compared with have an embedding of this model, but no colourless twin."""
+        query = f"SELECT COUNT(*) FROM faces JOIN embeddings ON face_id = faces.id WHERE {rows.TWINLESS}"
+        return int(self._one(query, {"model": model})[0])
 
     def missing(self, model: str, limit: int = -1) -> list[StoredFace]:
         """The faces that `missing_count` counts: photos, corrections and unknown faces.

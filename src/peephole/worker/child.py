@@ -14,7 +14,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from .confine import Confinement, bound, confine
 
@@ -168,7 +168,9 @@ class _Last:
 
     def keep(self, opened: Snapshot | Frame, reduction: int, frame: Frame) -> None:
         """Keep a picture's frame; pixels that were handed over are there anyway."""
-        self._kept = None if opened is frame else (cast("Snapshot", opened), reduction, frame)
+        from ..frame import Frame
+
+        self._kept = None if isinstance(opened, Frame) else (opened, reduction, frame)
 
     def decoded(self, opened: Snapshot | Frame, reduction: int) -> Frame:
         """A picture with its sides divided; it is decoded unless it is the last one, byte by byte."""
