@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from peephole.align import ARCFACE, lean, quarter
+from peephole.align import ARCFACE, lean, quarter, warp
+from peephole.demo import EILEEN, Visitor
 from peephole.detectors import Candidates
 from peephole.detectors.yunet import PROFILE
 from peephole.errors import UsageError
@@ -94,6 +95,26 @@ def test_sizes_that_were_not_seen_for_long_are_forgotten():
     for width in range(1, SIZES + 1):
         mounting.note((width, 480), [0])
     assert mounting.turn((640, 480)) == 0
+
+
+@pytest.mark.parametrize("width", [36, 110])
+def test_a_camera_that_is_set_upright_again_sees_from_the_first_frame_on(pipeline, eileen, width):
+    """What three frames of turned faces have taught must not hide the upright ones that come after."""
+    upright = warp(eileen.pixels, Visitor(EILEEN, width, (320, 310), 0.0).placement(), (640, 640))
+    sideways = np.ascontiguousarray(
+        np.rot90(warp(eileen.pixels, Visitor(EILEEN, 150, (320, 300), 0.0).placement(), (640, 640)))
+    )
+    for _ in range(AGREED):
+        assert len(pipeline.analyse(sideways)) == 1
+    assert pipeline.analyse(sideways).turn == 90
+    assert len(pipeline.analyse(upright)) == 1
+
+
+def test_photos_of_people_teach_a_camera_nothing(pipeline, eileen):
+    sideways = np.ascontiguousarray(np.rot90(eileen.pixels))
+    for _ in range(AGREED + 1):
+        assert pipeline.analyse(sideways, twins=True).turn == 0
+    assert pipeline.analyse(eileen).turn == 0
 
 
 def test_frames_without_a_face_are_searched_now_and_then_until_one_shows_somebody():

@@ -418,10 +418,10 @@ def vectors_of(stored: Sequence[StoredFace], pipeline: Pipeline) -> Embeddings:
         return np.zeros((0, 2, recognizer.dimensions), np.float32)
     chips = np.stack([_chip(each, pipeline) for each in stored])
     grains = np.array([grain(each) for each in chips])
-    boxes = np.sqrt(areas(np.array([each.box for each in stored])))  # on the crops, which may have been shrunk
-    sizes = np.array(
-        [size if each.quality is None else each.quality.size for each, size in zip(stored, boxes, strict=True)]
-    )
+    sizes = np.sqrt(areas(np.array([each.box for each in stored])))
+    for index, each in enumerate(stored):
+        if each.quality is not None:  # the crop may have been shrunk, or come from a frame that was
+            sizes[index] = each.quality.size
     ways = (chips, colourless(chips))
     return np.stack([embed(recognizer, each, grains, sizes) for each in ways], axis=1)
 

@@ -35,7 +35,7 @@ def full(gallery, photo, vector):
     gallery.add_photo("Ben", photo(5), {A: both(vector(5)), B: both([1, 2, 3])})
     gallery.reject("Anna", photo(6), {A: both(vector(6))})
     gallery.add_unknown(photo(7), {A: vector(7)})
-    gallery.ignore_group(gallery.add_unknown(photo(8), {A: vector(8)}).group)
+    gallery.ignore_group(gallery.add_unknown(photo(8), {A: both(vector(8))}).group)
     return gallery
 
 
@@ -73,11 +73,16 @@ def test_nothing_to_do(gallery, full):
 def test_photos_of_before_there_were_twins_get_theirs(gallery, photo, vector):
     gallery.add_photo("Anna", photo(1), {A: vector(1)})
     gallery.add_unknown(photo(2), {A: vector(2)})  # nobody is compared with it: it needs none
-    np.testing.assert_array_equal(gallery.known(A).twins, gallery.known(A).embeddings)
-    assert gallery.missing_count(A) == 1
-    assert list(reembed(gallery, A, embed)) == [(0, 1), (1, 1)]
-    np.testing.assert_array_equal(gallery.known(A).twins[0], -np.float32(mean(photo(1))))
-    assert gallery.missing_count(A) == 0
+    gallery.ignore_group(gallery.add_unknown(photo(3), {A: vector(3)}).group)
+    assert gallery.known(A).twins is None
+    assert gallery.missing_count(A) == gallery.twinless_count(A) == 2
+    assert list(reembed(gallery, A, embed)) == [(0, 2), (2, 2)]
+    np.testing.assert_array_equal(gallery.known(A).twins, -np.float32([mean(photo(1)), mean(photo(3))]))
+    assert gallery.missing_count(A) == gallery.twinless_count(A) == 0
+    gallery.add_photo("Ben", photo(4), {A: vector(4, d=3)})  # the vector stands in for the twin
+    np.testing.assert_array_equal(gallery.known(A).twins[1], vector(4, d=3))
+    gallery.add_unknown(photo(5), {B: vector(5)})
+    assert (gallery.missing_count(A), gallery.twinless_count(A)) == (2, 1)
 
 
 def test_vectors_without_twins_end_it(full):
