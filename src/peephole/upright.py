@@ -117,8 +117,8 @@ class Mounting:
     def searches(self, size: Size) -> bool:
         """Whether it is worth while to search a frame of this native size that shows no upright face.
 
-        A search takes about two thirds of what all the rest takes, and most frames without a face show leaves or cars. So if the last
-        `FRUITLESS` have shown nobody, one in so many is searched.
+        A search takes about two thirds of what all the rest takes, and most frames without a face show leaves or cars.
+        So if the last `FRUITLESS` have shown nobody, one in so many is searched.
         """
         with self._lock:
             empty = self._empty.get(size, 0)
