@@ -82,6 +82,14 @@ def test_a_level_may_be_the_only_one_that_sees_a_face():
         np.testing.assert_allclose(found.faces.boxes, [box])
 
 
+def test_a_box_without_an_area_on_a_grainy_frame_is_placed_where_it_is(rng):
+    box = [100, 100, 100, 100]
+    frame = np.clip(128 + rng.normal(0, 12, (480, 640, 1)), 0, 255).astype(np.uint8).repeat(3, 2)
+    found = Pipeline(Told([(box, 0.9)])).analyse(frame, rotate=0)
+    assert found.plan.grain > 0.02
+    np.testing.assert_allclose(found.faces.boxes, [box])
+
+
 def test_weaker_boxes_have_a_say_but_are_no_faces():
     told = [([100, 100, 200, 200], 0.9), ([110, 100, 210, 200], 0.7), ([300, 100, 400, 200], 0.79)]
     found = Pipeline(Told(told)).analyse(np.full((480, 640, 3), 128, np.uint8), min_confidence=0.8)

@@ -577,7 +577,7 @@ def _native(
     exactness = []
     for level, within, _, _ in candidates:
         area = level.to_native.a * level.to_native.e
-        large = np.minimum(np.sqrt(areas(within)) / SEEN, 1.0) ** 4
+        large = np.clip(np.sqrt(areas(within)) / SEEN, 1e-3, 1.0) ** 4  # one without an area has a place too
         exactness.append(area * large if grainy else np.full(len(within), 1 / area))
     faces = Faces(back.boxes(boxes), confidence, back.points(np.concatenate(points)) if points else None)
     return faces, np.concatenate(exactness)
